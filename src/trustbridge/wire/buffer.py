@@ -32,9 +32,7 @@ def pull_elements(data: bytes, start: int, end: int) -> tuple[Element, ...]:
         tag, length = unpack(data, at)
         stop = value_at + length
         if stop > end:
-            raise DecodeError(
-                at, f"element with tag {tag} claims {length} bytes where {end - value_at} remain"
-            )
+            raise DecodeError(at, f"element with tag {tag} claims {length} bytes where {end - value_at} remain")
         elements.append((tag, data[value_at:stop]))
         at = stop
     return tuple(elements)

@@ -166,9 +166,7 @@ def response_to(
     A query's answer carries the certificate, a verify's does not: the phone has it. Elements stand in the order of
     the capture: status, certificate, roles, time to live.
     """
-    answer = (
-        Message.VERIFY_RESPONSE if request.message is Message.VERIFY_REQUEST else Message.QUERY_RESPONSE
-    )
+    answer = Message.VERIFY_RESPONSE if request.message is Message.VERIFY_REQUEST else Message.QUERY_RESPONSE
     if certificate is None:
         return TvsMessage(answer, request.session, ((Tag.STATUS, bytes([STATUS_NOT_VALID])),))
     elements: list[Element] = [(Tag.STATUS, bytes([STATUS_VALID]))]
@@ -188,9 +186,7 @@ def encode(message: TvsMessage) -> bytes:
     body = push_elements(message.elements)
     if len(body) > 0xFFFF:
         raise ValueError(f"TVS body of {len(body)} bytes does not fit a 16-bit length")
-    return (
-        _HEADER.pack(PROTOCOL, VERSION, message.message, message.reserved, message.session, len(body)) + body
-    )
+    return _HEADER.pack(PROTOCOL, VERSION, message.message, message.reserved, message.session, len(body)) + body
 
 
 def expected_length(data: bytes | bytearray) -> int | None:
@@ -219,9 +215,7 @@ def decode(data: bytes) -> TvsMessage:
     """
     length = expected_length(data)
     if length is None:
-        raise DecodeError(
-            len(data), f"TVS header cut short: {len(data)} of {HEADER_LENGTH} bytes"
-        )
+        raise DecodeError(len(data), f"TVS header cut short: {len(data)} of {HEADER_LENGTH} bytes")
     if len(data) < length:
         raise DecodeError(len(data), f"TVS body cut short: {len(data)} of {length} bytes")
     if len(data) > length:
@@ -264,9 +258,7 @@ class Reader:
         if length is None:
             return None
         if length - HEADER_LENGTH > self._max_body:
-            raise DecodeError(
-                8, f"TVS body of {length - HEADER_LENGTH} bytes, more than the {self._max_body} accepted"
-            )
+            raise DecodeError(8, f"TVS body of {length - HEADER_LENGTH} bytes, more than the {self._max_body} accepted")
         if len(self._data) < length:
             return None
         whole = bytes(self._data[:length])
