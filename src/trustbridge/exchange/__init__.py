@@ -1,0 +1,1 @@
+"""The seed's procedure over a directory of bundles: export, consolidate, import."""
