@@ -24,6 +24,7 @@ from trustbridge.errors import SettingsError
 
 if TYPE_CHECKING:
     from trustbridge.pki.certificate import Certificate
+    from trustbridge.pki.issue import Identity
 
 PrivateKey = RSAPrivateKey | EllipticCurvePrivateKey
 
@@ -43,6 +44,11 @@ class TlsIdentity:
 
     chain: tuple[Certificate, ...]
     private_key: PrivateKey = field(repr=False, compare=False)
+
+    @classmethod
+    def of(cls, identity: Identity, *issuers: Certificate) -> TlsIdentity:
+        """The TLS side of a node's or a phone's identity; `issuers` stand between it and its root, if any."""
+        return cls((identity.certificate, *issuers), identity.private_key)
 
     def server_context(
         self,

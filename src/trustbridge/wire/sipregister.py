@@ -33,6 +33,7 @@ _URI = re.compile(
     r"(?::(?P<port>[0-9]{1,5}))?(?:[;?].*)?",
     re.IGNORECASE,
 )
+_SECONDS = re.compile(r"[0-9]{1,10}")
 _CSEQ = re.compile(rf"([0-9]{{1,10}})[ \t]+({WORD})")
 
 
@@ -109,12 +110,20 @@ def expires(request: Request) -> int:
 
     The Contact's own parameter comes before the header; what is no number counts as absent (RFC 3261, 10.2.1.1).
     """
-    contact = address(request.first("Contact") or "")
-    asked = (contact.parameter("expires") if contact else None, request.first("Expires"))
-    for text in asked:
-        if text is not None and re.fullmatch(r"[0-9]{1,10}", text):
+    return _seconds(request, DEFAULT_EXPIRES)
+
+
+def granted(response: Response) -> int:
+    """Seconds for which an answer 200 says the phone is registered: the Contact's, else the header's, else 0."""
+    return _seconds(response, 0)
+
+
+def _seconds(message: Request | Response, otherwise: int) -> int:
+    contact = address(message.first("Contact") or "")
+    for text in (contact.parameter("expires") if contact else None, message.first("Expires")):
+        if text is not None and _SECONDS.fullmatch(text):
             return min(int(text), MAX_EXPIRES)
-    return DEFAULT_EXPIRES
+    return otherwise
 
 
 def register_request(
