@@ -40,6 +40,7 @@ MIN_RSA_BITS: Final = 2048
 #: Equal certificates are read again and again (every list of a cluster names the same ones).
 _KEPT: Final = 2048
 
+_UNREADABLE_EXTENSIONS: Final = (ValueError, TypeError, x509.DuplicateExtension, x509.UnsupportedGeneralNameType)
 _COMMON_NAME: Final = "2.5.4.3"
 _PEM: Final = re.compile(
     r"-----BEGIN (?P<label>(?:X509 )?CERTIFICATE)-----(?P<body>.*?)-----END (?P=label)-----", re.DOTALL
@@ -105,6 +106,7 @@ class Certificate:
     @cached_property
     def _tbs(self) -> list[DerElement]:
         """Elements of the signed part from the serial number on: serial, algorithm, issuer, validity, subject, key."""
+        _ = self.x509  # raises unless it is exactly one certificate
         try:
             _, start, end = enter_der(self.der, 0, len(self.der), SEQUENCE)
             _, start, end = enter_der(self.der, start, end, SEQUENCE)
@@ -241,7 +243,7 @@ class Certificate:
         """Whether basicConstraints say so; False when they are absent or extensions unreadable."""
         try:
             return self.x509.extensions.get_extension_for_class(x509.BasicConstraints).value.ca
-        except (x509.ExtensionNotFound, ValueError, TypeError):
+        except (x509.ExtensionNotFound, *_UNREADABLE_EXTENSIONS):
             return False
 
     def pem(self) -> str:
@@ -277,7 +279,7 @@ class Certificate:
             found.append("serial number is not positive")
         try:
             _ = self.x509.extensions
-        except (ValueError, TypeError):
+        except _UNREADABLE_EXTENSIONS:
             found.append("extensions can't be read")
         return found
 
