@@ -23,11 +23,11 @@ class DerError(ValueError):
     """Not DER where DER must stand. Never leaves this package: callers translate it."""
 
 
-def pull_der(data: bytes, at: int, end: int) -> DerElement:
-    """The element that begins at offset `at` and must end by `end`.
+def der_header(data: bytes, at: int, end: int) -> tuple[int, int, int]:
+    """(tag, start of the value, its length) of the element at offset `at`; only the header must lie before `end`.
 
     Raises:
-        DerError: cut short, of indefinite length, or with a tag of several bytes.
+        DerError: the header is cut short, the length indefinite, or the tag takes several bytes.
     """
     if at + 2 > end:
         raise DerError(f"element cut short at offset {at}")
@@ -40,8 +40,20 @@ def pull_der(data: bytes, at: int, end: int) -> DerElement:
         if not 1 <= width <= 4 or start > end:
             raise DerError(f"length of an element not readable at offset {at}")
         length = int.from_bytes(data[at + 2 : start])
-    if tag & 0x1F == 0x1F or start + length > end:
-        raise DerError(f"element not readable at offset {at}")
+    if tag & 0x1F == 0x1F:
+        raise DerError(f"tag of several bytes at offset {at}")
+    return tag, start, length
+
+
+def pull_der(data: bytes, at: int, end: int) -> DerElement:
+    """The element that begins at offset `at` and must end by `end`.
+
+    Raises:
+        DerError: as `der_header`, or the value is cut short.
+    """
+    tag, start, length = der_header(data, at, end)
+    if start + length > end:
+        raise DerError(f"element cut short at offset {at}")
     return tag, start, start + length
 
 
