@@ -10,13 +10,14 @@ A connection is a protocol object with one timer and no task, so that thousands 
 from __future__ import annotations
 
 import asyncio
+import functools
 import logging
 import secrets
 import socket
 import ssl
-from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, cast
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, cast
 
 from trustbridge.errors import DecodeError, InvalidInput
 from trustbridge.pki.certificate import Certificate
@@ -48,6 +49,9 @@ log = logging.getLogger(__name__)
 
 #: Connections the kernel holds ready before the server takes them.
 BACKLOG = 1024
+#: Connections taken before the loop does other work, and seconds to wait when none can be taken.
+_ACCEPT_AT_ONCE = 32
+_ACCEPT_PAUSE = 0.1
 _GARBLED = b"SIP/2.0 400 Bad Request\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
 
 
@@ -69,28 +73,34 @@ class RegistrarLimits:
     idle_seconds: float = 60.0
 
 
-@dataclass(slots=True)
 class RegistrarServer:
-    """A running registrar; `start_registrar` makes one."""
+    """A running registrar; `start_registrar` makes one.
 
-    _handler: Handler
-    _limits: RegistrarLimits
-    _tls: TlsIdentity | None
-    _legacy: bool
-    _authorities: tuple[Certificate, ...]
-    _require_certificate: bool
-    counters: RegistrarCounters = field(default_factory=RegistrarCounters)
-    _context: ssl.SSLContext | None = None
-    _server: asyncio.Server | None = None
-    _connections: set[_Connection] = field(default_factory=set)
-    _all_gone: asyncio.Event | None = None
+    Attributes:
+        address: where it listens.
+        counters: what has happened so far.
+    """
 
-    @property
-    def address(self) -> tuple[str, int]:
-        """Where it listens."""
-        assert self._server is not None
-        host, port = self._server.sockets[0].getsockname()[:2]
-        return host, port
+    def __init__(
+        self,
+        handler: Handler,
+        listening: socket.socket,
+        limits: RegistrarLimits,
+        context: Callable[[Sequence[Certificate]], ssl.SSLContext] | None,
+        authorities: Sequence[Certificate],
+    ) -> None:
+        self.address: tuple[str, int] = listening.getsockname()[:2]
+        self.counters = RegistrarCounters()
+        self._handler = handler
+        self._listening = listening
+        self._limits = limits
+        self._make_context = context
+        self._authorities = tuple(authorities)
+        self._context = context(self._authorities) if context else None
+        self._accepting: asyncio.Task[None] | None = None
+        self._greeting: set[asyncio.Task[Any]] = set()
+        self._connections: set[_Connection] = set()
+        self._all_gone: asyncio.Event | None = None
 
     @property
     def client_authorities(self) -> tuple[Certificate, ...]:
@@ -101,27 +111,67 @@ class RegistrarServer:
     @client_authorities.setter
     def client_authorities(self, authorities: Sequence[Certificate]) -> None:
         self._authorities = tuple(authorities)
-        self._build_context()
-
-    def _build_context(self) -> None:
-        if self._tls is not None:
-            self._context = self._tls.server_context(
-                legacy=self._legacy,
-                client_authorities=self._authorities,
-                require_client_certificate=self._require_certificate,
-            )
+        if self._make_context is not None:
+            self._context = self._make_context(self._authorities)
 
     async def stop(self) -> None:
         """Stop listening and drop every connection."""
-        if self._server is None:
+        if self._accepting is None:
             return
-        self._server.close()
+        self._accepting.cancel()
         self._all_gone = asyncio.Event()
+        for greeting in list(self._greeting):
+            greeting.cancel()
         for connection in list(self._connections):
             connection.abort()
+        await asyncio.gather(self._accepting, *self._greeting, return_exceptions=True)
+        self._accepting = None
+        self._listening.close()
         if self._connections:
             await self._all_gone.wait()
-        await self._server.wait_closed()
+
+    async def _accept(self) -> None:
+        """Take connections for ever. By hand and not by `create_server`, because the TLS context may change while
+        the server runs, and because a failed handshake counts: so shows a phone with another cluster's LSC."""
+        loop = asyncio.get_running_loop()
+        limits, counters = self._limits, self.counters
+        while True:
+            for _ in range(_ACCEPT_AT_ONCE):
+                try:
+                    sock, peer = await loop.sock_accept(self._listening)
+                except OSError as error:  # out of file descriptors, or a client that has gone already
+                    log.warning("cannot take a connection on %s:%d: %s", *self.address, error)
+                    await asyncio.sleep(_ACCEPT_PAUSE)
+                    continue
+                if counters.open >= limits.connections:
+                    counters.turned_away += 1
+                    sock.close()
+                    continue
+                counters.connections += 1
+                counters.open += 1
+                connection = _Connection(self, Client(peer[:2], secure=self._context is not None))
+                greeting = loop.create_task(
+                    loop.connect_accepted_socket(
+                        functools.partial(_same, connection),
+                        sock,
+                        ssl=self._context,
+                        ssl_handshake_timeout=limits.handshake_seconds if self._context else None,
+                        ssl_shutdown_timeout=limits.request_seconds if self._context else None,
+                    )
+                )
+                self._greeting.add(greeting)
+                greeting.add_done_callback(functools.partial(self._greeted, sock, connection))
+            await asyncio.sleep(0)  # a flood of connections must leave time for those that stand
+
+    def _greeted(self, sock: socket.socket, connection: _Connection, greeting: asyncio.Task[Any]) -> None:
+        self._greeting.discard(greeting)
+        if greeting.cancelled():
+            sock.close()  # it may have been cancelled before it took the socket over
+        elif (error := greeting.exception()) is not None:
+            self.counters.handshakes_failed += 1
+            log.info("TLS handshake with %s failed: %s", connection.client.peer[0], error)
+        if not connection.made:
+            self.counters.open -= 1
 
 
 async def start_registrar(
@@ -151,87 +201,62 @@ async def start_registrar(
         PortTaken: address and port can't be bound.
         SettingsError: TLS can't use the identity.
     """
-    server = RegistrarServer(
-        handler,
-        limits or RegistrarLimits(),
-        tls,
-        legacy_tls,
-        tuple(client_authorities),
-        require_client_certificate,
-    )
-    server._build_context()
-    loop = asyncio.get_running_loop()
+    context = None
+    if tls is not None:
+        context = functools.partial(
+            _server_context, tls, legacy=legacy_tls, require_client_certificate=require_client_certificate
+        )
     try:
         listening = socket.create_server((host, port), backlog=BACKLOG)
     except OSError as error:
         raise port_taken("SIP over TLS" if tls else "SIP over TCP", host, port, error) from error
-    server._server = await loop.create_server(lambda: _Connection(server, loop), sock=listening, backlog=BACKLOG)
+    try:
+        server = RegistrarServer(handler, listening, limits or RegistrarLimits(), context, client_authorities)
+    except BaseException:
+        listening.close()
+        raise
+    listening.setblocking(False)
+    server._accepting = asyncio.get_running_loop().create_task(server._accept())
     return server
 
 
-class _Connection(asyncio.Protocol):
-    """One client, from its first byte to its last."""
+def _server_context(
+    tls: TlsIdentity, authorities: Sequence[Certificate], *, legacy: bool, require_client_certificate: bool
+) -> ssl.SSLContext:
+    return tls.server_context(
+        legacy=legacy,
+        client_authorities=authorities,
+        require_client_certificate=require_client_certificate,
+    )
 
-    def __init__(self, server: RegistrarServer, loop: asyncio.AbstractEventLoop) -> None:
+
+def _same(connection: _Connection) -> _Connection:
+    """A factory of protocols for one that is there already."""
+    return connection
+
+
+class _Connection(asyncio.Protocol):
+    """One client, from its first byte of SIP to its last. `made` says whether it came that far."""
+
+    def __init__(self, server: RegistrarServer, client: Client) -> None:
         limits = server._limits
         self._server = server
-        self._loop = loop
+        self.client = client
+        self.made = False
+        self._loop = asyncio.get_running_loop()
         self._reader = sip.Reader(max_headers=limits.header_bytes, max_body=limits.body_bytes)
         self._transport: asyncio.Transport | None = None
-        self._handshake: asyncio.Task[None] | None = None
-        self._early = bytearray()
-        self._ready = False
         self._timer: asyncio.TimerHandle | None = None
         self._timer_is_for_request = False
         self._idle_seconds = limits.idle_seconds
-        self._client = Client(("", 0), secure=server._context is not None)
 
     # -- life ---------------------------------------------------------------------------------------------------
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        counters = self._server.counters
         self._transport = cast(asyncio.Transport, transport)
-        peer = transport.get_extra_info("peername")
-        if peer is not None:  # it is None after a client that has gone already
-            self._client = replace(self._client, peer=peer[:2])
-        if len(self._server._connections) >= self._server._limits.connections:
-            counters.turned_away += 1
-            self._transport.abort()
-            return
+        self.made = True
         self._server._connections.add(self)
-        counters.connections += 1
-        counters.open += 1
-        if self._server._context is None:
-            self._begin()
-        else:
-            # Nothing may be read before TLS has taken over, or its first bytes would be lost to it.
-            self._transport.pause_reading()
-            self._handshake = self._loop.create_task(self._upgrade(self._transport, self._server._context))
-
-    async def _upgrade(self, transport: asyncio.Transport, context: ssl.SSLContext) -> None:
-        """TLS by hand and not by `create_server(ssl=...)`: authorities may change while the server runs, and a
-        failed handshake is worth counting: it is how a phone with another cluster's certificate shows."""
-        try:
-            upgraded = await self._loop.start_tls(
-                transport,
-                self,
-                context,
-                server_side=True,
-                ssl_handshake_timeout=self._server._limits.handshake_seconds,
-                ssl_shutdown_timeout=self._server._limits.request_seconds,
-            )
-        except (OSError, asyncio.CancelledError) as error:  # ssl.SSLError and timeouts are OSErrors
-            if isinstance(error, OSError):
-                self._server.counters.handshakes_failed += 1
-                log.info("TLS handshake with %s failed: %s", self._client.peer[0], error)
-            transport.abort()
-            self._forget()
-            return
-        if upgraded is None or upgraded.is_closing():
-            self._forget()
-            return
-        self._transport = upgraded
-        session: ssl.SSLObject | None = upgraded.get_extra_info("ssl_object")
+        session: ssl.SSLObject | None = transport.get_extra_info("ssl_object")
         der = session.getpeercert(binary_form=True) if session is not None else None
         if der:
             try:
@@ -239,34 +264,20 @@ class _Connection(asyncio.Protocol):
             except InvalidInput:
                 # OpenSSL has verified it, so the signature holds; only its names are beyond us.
                 subject = "?"
-            self._client = replace(self._client, subject=subject)
-        self._begin()
-
-    def _begin(self) -> None:
-        self._ready = True
+            self.client = replace(self.client, subject=subject)
         self._wait(for_request=False)
-        if self._early:
-            data = bytes(self._early)
-            self._early.clear()
-            self.data_received(data)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self._forget()
-
-    def _forget(self) -> None:
         if self._timer is not None:
             self._timer.cancel()
-            self._timer = None
-        if self in self._server._connections:
-            self._server._connections.discard(self)
-            self._server.counters.open -= 1
-            if self._server._all_gone is not None and not self._server._connections:
-                self._server._all_gone.set()
+        server = self._server
+        server._connections.discard(self)
+        server.counters.open -= 1
+        if server._all_gone is not None and not server._connections:
+            server._all_gone.set()
 
     def abort(self) -> None:
         """Drop the connection now."""
-        if self._handshake is not None and not self._handshake.done():
-            self._handshake.cancel()
         if self._transport is not None:
             self._transport.abort()
 
@@ -302,9 +313,6 @@ class _Connection(asyncio.Protocol):
     # -- requests -----------------------------------------------------------------------------------------------
 
     def data_received(self, data: bytes) -> None:
-        if not self._ready:
-            self._early += data
-            return
         assert self._transport is not None
         answers: list[bytes] = []
         try:
@@ -314,7 +322,7 @@ class _Connection(asyncio.Protocol):
                 message = self._reader.feed(b"")
         except DecodeError as error:
             self._server.counters.malformed += 1
-            log.info("%s sent what is not SIP: %s", self._client.peer[0], error)
+            log.info("%s sent what is not SIP: %s", self.client.peer[0], error)
             self._transport.write(b"".join(answers) + _GARBLED)
             self._transport.close()
             self._wait(for_request=True)  # a client that does not read must not keep the closing transport
@@ -325,7 +333,7 @@ class _Connection(asyncio.Protocol):
 
     def _answer(self, message: sip.Request | sip.Response | sip.KeepAlive) -> bytes:
         server = self._server
-        data, seconds = answer(message, self._client, server._handler, server.counters, secrets.token_hex(8))
+        data, seconds = answer(message, self.client, server._handler, server.counters, secrets.token_hex(8))
         if seconds is not None:
             self._idle_seconds = max(server._limits.idle_seconds, float(seconds))
         self._timer_is_for_request = False  # what follows is another request, with a time of its own
