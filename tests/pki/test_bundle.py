@@ -111,6 +111,7 @@ def test_bytes_are_a_bundle_or_the_one_error(data: bytes) -> None:
             read_bundle(prefix + data, password=PASSWORD)
 
 
+@pytest.mark.filterwarnings("ignore:PKCS#12 bundle could not be parsed as DER")
 @settings(max_examples=150, deadline=None)
 @given(data=st.data())
 def test_a_damaged_bundle_is_refused_or_gives_what_it_held(
@@ -148,8 +149,8 @@ def test_no_key_bag_is_ever_written(bundle: bytes, identities: dict[Unit, Identi
     assert len(held.additional_certs) == len(identities)
 
 
-def _indefinite(der: bytes) -> bytes:
-    """The same structure as BER with lengths left open and long octet strings in pieces, as some Java code writes."""
+def _indefinite(der: bytes, piece: int = 100) -> bytes:
+    """The same as BER with lengths left open and octet strings in pieces of some bytes, as some Java code writes it."""
     out = bytearray()
     at = 0
     while at < len(der):
@@ -159,10 +160,10 @@ def _indefinite(der: bytes) -> bytes:
             length = int.from_bytes(der[at + 2 : start])
         value = der[start : start + length]
         if tag & 0x20:
-            out += bytes([tag, 0x80]) + _indefinite(value) + b"\0\0"
-        elif tag == 4 and length > 100:
-            pieces = [value[i : i + 100] for i in range(0, length, 100)]
-            out += b"\x24\x80" + b"".join(bytes([4, len(piece)]) + piece for piece in pieces) + b"\0\0"
+            out += bytes([tag, 0x80]) + _indefinite(value, piece) + b"\0\0"
+        elif tag == 4 and length > piece:
+            pieces = [value[i : i + piece] for i in range(0, length, piece)]
+            out += b"\x24\x80" + b"".join(bytes([4, len(part)]) + part for part in pieces) + b"\0\0"
         else:
             out += der[at : start + length]
         at = start + length
@@ -176,3 +177,14 @@ def test_a_bundle_in_ber_is_read_too(bundle: bytes, items: list[BundledCertifica
     assert read_bundle(ber, password=PASSWORD) == items
     with pytest.raises(InvalidBundle, match="can't be opened: another password"):
         read_bundle(ber, password="wrong")
+
+
+@pytest.mark.filterwarnings("ignore:PKCS#12 bundle could not be parsed as DER")
+def test_a_private_key_that_only_opening_the_bundle_shows_is_refused_too(identities: dict[Unit, Identity]) -> None:
+    identity = identities[Unit.CALLMANAGER]
+    with_key = pkcs12.serialize_key_and_certificates(
+        b"cm1", identity.private_key, identity.certificate.x509, None, BestAvailableEncryption(PASSWORD.encode())
+    )
+    # Pieces shorter than a key bag's identifier hide it from a look at the bytes.
+    with pytest.raises(InvalidBundle, match="holds a private key: refused"):
+        read_bundle(_indefinite(with_key, piece=7), password=PASSWORD)

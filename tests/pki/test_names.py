@@ -43,6 +43,8 @@ DUMP_SUBJECT = "CN=cucm-1051-a-pub;OU=TAC;O=Cisco;L=Krakow;ST=Malopolska;C=PL"
         ("CN=M\\FCnchen", "CN=münchen"),
         ("CN=DOMAIN\\user", "CN=domain\\\\user"),
         ("CN=C++;O=x", "O=x,CN=C++"),
+        ("CN=a\\ ,O=x", "CN=a;O=x"),
+        ("CN=a\\ ", "CN=a"),
     ],
 )
 def test_forms_of_one_name_give_equal_text(one: str, other: str) -> None:

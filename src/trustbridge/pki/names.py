@@ -177,7 +177,7 @@ def _read(text: str) -> tuple[str, list[tuple[str, str | bytes]]]:
             value: str | bytes = _folded(_unescaped(quoted[1]))
         else:
             at = _next_separator(text, start.end())
-            value = _read_value(text[start.end() : at].strip())
+            value = _read_value(text[start.end() : at])
         pairs.append((_CANONICAL_TYPES.get(kind, kind), value))
         start = _START.match(text, at + 1) if at < end else None
     return head, pairs
@@ -199,7 +199,7 @@ def _next_separator(text: str, at: int) -> int:
 
 
 def _read_value(raw: str) -> str | bytes:
-    dumped = _HEX_VALUE.fullmatch(raw)
+    dumped = _HEX_VALUE.fullmatch(raw.strip())
     if dumped:
         value = _string_value(bytes.fromhex(dumped[1]))
         return value if isinstance(value, bytes) else _folded(value)
