@@ -138,6 +138,15 @@ class RegistrationTarget:
     port: int
     secure: bool
 
+    @classmethod
+    def group_of(cls, configuration: Configuration) -> list[RegistrationTarget]:
+        """The Unified CM group of a configuration, first choice first."""
+        secure = configuration.secure
+        return [
+            cls(member.name, member.secured_sip_port if secure else member.sip_port, secure)
+            for member in configuration.call_managers
+        ]
+
     def __str__(self) -> str:
         return f"{self.name}:{self.port}{' (TLS)' if self.secure else ''}"
 
@@ -175,6 +184,7 @@ class Refusal(StrEnum):
     NOT_VOUCHED = "TVS does not know the signer"
     WRONG_ROLE = "TVS knows the signer without the role that is needed"
     TVS_ANSWER = "the TVS answer makes no sense"
+    NO_ITL = "the TFTP server has no ITL"
     NO_CONFIGURATION = "there is no configuration for the phone"
     REGISTRATION = "no Unified CM accepts the registration"
 

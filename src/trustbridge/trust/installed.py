@@ -5,8 +5,9 @@ These are the rules of `domain`, "Rules that decide an outcome"; `phone` puts th
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, replace
+from datetime import datetime
 from enum import Enum, auto
 from functools import lru_cache
 
@@ -17,7 +18,7 @@ from trustbridge.trust.events import Flash, Kept, Refusal
 from trustbridge.trust.lists import check_signature
 from trustbridge.trust.models import PhoneModel
 from trustbridge.wire import signedfile, trustlist
-from trustbridge.wire.signedheader import MODULUS_BYTES, Digest, SignedHeader
+from trustbridge.wire.signedheader import MODULUS_BYTES, Digest, HeaderTag, SignedHeader
 from trustbridge.wire.trustlist import MAX_PHONE_FILE, Record, Role, TrustListFile, role_label
 
 #: Roles of a trust-list record that make it a signer of trust lists.
@@ -26,6 +27,12 @@ LIST_SIGNERS = frozenset({Role.SAST})
 ITL_SIGNERS_IN_CTL = frozenset({Role.SAST, Role.CCM_TFTP, Role.TFTP})
 #: Roles that make it a signer of configuration files.
 FILE_SIGNERS = frozenset({Role.CCM_TFTP, Role.TFTP})
+#: Bytes of names and serial of a signer a phone will ask about; certificates stay far below, a TVS reads 16 KiB.
+MAX_SIGNER_INFO = 4096
+
+
+#: How the name of the other list begins, as its header has it.
+_OTHER_LIST = {Kept.CTL: "ITL", Kept.ITL: "CTL"}
 
 
 class Verdict(Enum):
@@ -65,7 +72,11 @@ def _refuse(refusal: Refusal, words: str) -> Judged:
 
 @dataclass(frozen=True, slots=True)
 class Installed:
-    """The trust lists in a phone's flash, decoded; None where there is none."""
+    """The trust lists in a phone's flash, decoded; None where there is none.
+
+    Bytes without a decoded list are one that can't be read. It lists nobody, and still counts as installed: the phone
+    may well read what we can't, and a first trust that it does not grant must not be predicted.
+    """
 
     ctl: TrustListFile | None
     itl: TrustListFile | None
@@ -84,25 +95,40 @@ class Installed:
         return replace(self, itl=_decode(content), itl_bytes=content)
 
     @property
+    def has_ctl(self) -> bool:
+        """Whether a CTL is installed, readable or not."""
+        return self.ctl is not None or self.ctl_bytes is not None
+
+    @property
+    def has_itl(self) -> bool:
+        """Whether an ITL is installed, readable or not, blank or not."""
+        return self.itl is not None or self.itl_bytes is not None
+
+    @property
+    def blank_itl(self) -> bool:
+        """Whether the installed ITL is blank, as after "prepare for rollback"."""
+        return self.itl is not None and self.itl.blank
+
+    @property
     def demands_signatures(self) -> bool:
-        """Whether files must be signed: a blank ITL alone demands nothing, as after "prepare for rollback"."""
-        return self.ctl is not None or (self.itl is not None and not self.itl.blank)
+        """Whether files must be signed: a blank ITL alone demands nothing."""
+        return self.has_ctl or (self.has_itl and not self.blank_itl)
 
     @property
     def status(self) -> str:
         """What the phone's screen says of them."""
-        if self.ctl is not None and self.itl is not None:
-            return "CTL and ITL installed"
-        if self.ctl is not None:
-            return "CTL installed"
-        return "No Trust List Installed" if self.itl is None else "ITL installed"
+        if self.has_ctl:
+            return "CTL and ITL installed" if self.has_itl else "CTL installed"
+        return "ITL installed" if self.has_itl else "No Trust List Installed"
 
     def describe(self) -> str:
         """The lists and their signers, in words."""
         parts = []
-        for name, file in (("CTL", self.ctl), ("ITL", self.itl)):
+        for name, file, content in (("CTL", self.ctl, self.ctl_bytes), ("ITL", self.itl, self.itl_bytes)):
             if file is not None:
                 parts.append(f"{'blank ' if file.blank else ''}{name} signed by {file.header.signer_name}")
+            elif content is not None:
+                parts.append(f"unreadable {name}")
         return " and ".join(parts) or "no trust list installed"
 
     def records(self) -> tuple[Record, ...]:
@@ -113,39 +139,63 @@ class Installed:
         """How many certificates the ITL lists with this role."""
         return sum(record.role == role and record.certificate is not None for record in _records(self.itl))
 
-    def lists(self, certificate: bytes, roles: Collection[Role]) -> bool:
+    def lists(self, certificate: bytes, roles: AbstractSet[Role]) -> bool:
         """Whether this very certificate (DER) is listed with one of the roles; for TVS, only the ITL counts."""
         records = _records(self.itl) if roles == {Role.TVS} else self.records()
         return any(record.role in roles and record.certificate == certificate for record in records)
+
+    def refuses_tvs(self, certificate: bytes, now: datetime) -> tuple[Refusal, str] | None:
+        """Why a TVS that presents `certificate` (DER) is not trusted at the time `now`, or None when it is."""
+        if not self.lists(certificate, {Role.TVS}):
+            count = self.count(Role.TVS)
+            return Refusal.TVS_CERTIFICATE, (
+                f"its certificate is none of the {count} TVS certificates in the phone's ITL"
+                if count
+                else "the phone's ITL holds no TVS certificate"
+            )
+        try:
+            found = Certificate.from_der(certificate)
+            start, end = found.not_before, found.not_after
+        except (InvalidCertificate, ValueError) as error:  # ValueError: a year no clock shows
+            return Refusal.TVS_CERTIFICATE, f"its certificate can't be read: {error}"
+        if not start <= now <= end:
+            return Refusal.TVS_CERTIFICATE_EXPIRED, (
+                f"its certificate is valid from {start:%Y-%m-%d} to {end:%Y-%m-%d}, "
+                f"and the phone's clock says {now:%Y-%m-%d}"
+            )
+        return None
+
+    def refuses_call_manager(self, certificate: bytes) -> str | None:
+        """Why a Unified CM that presents `certificate` (DER) over TLS is not trusted, or None when it is."""
+        if self.lists(certificate, {Role.CCM, Role.CCM_TFTP}):
+            return None
+        return "its certificate is not in the phone's trust lists with role CCM or CCM+TFTP"
 
     def judge_list(self, kept: Kept, content: bytes, model: PhoneModel) -> Judged:
         """What becomes of a new CTL or ITL."""
         if kept is Kept.ITL and len(content) > MAX_PHONE_FILE:
             return _refuse(Refusal.TOO_LARGE, f"the ITL has {len(content)} bytes; phones load at most {MAX_PHONE_FILE}")
-        if content == (self.ctl_bytes if kept is Kept.CTL else self.itl_bytes):
-            return Judged(Verdict.SAME, f"the same {kept} is installed already")
         try:
-            file = _decode(content)
+            header = _decode(content).header
         except DecodeError as error:
             return _refuse(Refusal.MALFORMED, f"not a trust list: {error}")
-        header = file.header
+        if content == (self.ctl_bytes if kept is Kept.CTL else self.itl_bytes):
+            return Judged(Verdict.SAME, f"the same {kept} is installed already")
+        if (header.file_name or "").upper().startswith(_OTHER_LIST[kept]):
+            # Both have one format. In the other's place it would decide about files it was not made for.
+            return _refuse(Refusal.MALFORMED, f"{header.file_name} is no {kept}")
         limit = _beyond(model, header)
         if limit:
             return _refuse(Refusal.MODEL, limit)
-        if self.ctl is None and self.itl is None:
+        if not self.has_ctl and not self.has_itl:
             return Judged(Verdict.ACCEPT, f"no trust list is installed: the first {kept} is accepted unseen")
-        if kept is Kept.ITL and self.ctl is not None:
+        if kept is Kept.ITL and self.has_ctl:
             return self._judge_itl_by_ctl(content, header)
-        if kept is Kept.ITL and self.itl is not None and self.itl.blank:
+        # Only an ITL: the reference says nothing of a first CTL for a phone with a blank ITL. Taken as a CTL like any
+        # other, which then has to pass a TVS the blank ITL does not list: predicted stranded, not wrongly safe.
+        if kept is Kept.ITL and self.blank_itl:
             return Judged(Verdict.ACCEPT, "the installed ITL is blank: any ITL is accepted")
-        found = _signed_by(content, header, self.records(), LIST_SIGNERS)
-        if found is not None:
-            return found
-        if not model.security_by_default:
-            return _refuse(Refusal.MODEL, f"signer {header.signer_name} is unknown, and {model.name} can't ask a TVS")
-        return Judged(
-            Verdict.ASK, f"signer {header.signer_name} is in none of the installed trust lists", header=header
-        )
+        return _signed_by(content, header, self.records(), LIST_SIGNERS) or _ask(header, model)
 
     def _judge_itl_by_ctl(self, content: bytes, header: SignedHeader) -> Judged:
         found = _signed_by(content, header, _records(self.ctl), ITL_SIGNERS_IN_CTL)
@@ -153,7 +203,7 @@ class Installed:
             Refusal.NOT_IN_CTL, f"a CTL is installed and does not list the ITL's signer {header.signer_name}"
         )
 
-    def judge_configuration(self, content: bytes, name: str) -> Judged:
+    def judge_configuration(self, content: bytes, name: str, model: PhoneModel) -> Judged:
         """What becomes of a configuration file downloaded as `name`."""
         if not name.endswith(".sgn"):
             return Judged(Verdict.ACCEPT, "", plain=content)
@@ -163,10 +213,10 @@ class Installed:
             return _refuse(Refusal.MALFORMED, f"not a signed file: {error}")
         if file.header.encrypted:
             return _refuse(Refusal.MALFORMED, "the configuration is encrypted, which is not supported here")
-        found = _signed_by(content, file.header, self.records(), FILE_SIGNERS)
-        if found is None:
-            words = f"signer {file.header.signer_name} is in none of the installed trust lists"
-            return Judged(Verdict.ASK, words, header=file.header, plain=file.content)
+        limit = _beyond(model, file.header)
+        if limit:
+            return _refuse(Refusal.MODEL, limit)
+        found = _signed_by(content, file.header, self.records(), FILE_SIGNERS) or _ask(file.header, model)
         return replace(found, plain=file.content)
 
 
@@ -183,7 +233,7 @@ def read(flash: Flash, model: PhoneModel) -> tuple[Installed, list[str]]:
 
     ctl = kept("CTL", flash.ctl)
     itl = kept("ITL", flash.itl) if model.security_by_default else None
-    return Installed(ctl, itl, flash.ctl if ctl else None, flash.itl if itl else None), faults
+    return Installed(ctl, itl, flash.ctl, flash.itl if model.security_by_default else None), faults
 
 
 def judge_vouched(
@@ -194,14 +244,15 @@ def judge_vouched(
     assert header is not None
     try:
         signer = Certificate.from_der(certificate or b"")
+        subject, key = signer.subject, signer.key
     except InvalidCertificate as error:
         return _refuse(Refusal.TVS_ANSWER, f"TVS vouches for something that is no certificate: {error}")
     needed = FILE_SIGNERS if kept is Kept.CONFIGURATION else LIST_SIGNERS
     if not needed & roles:
         labels = " or ".join(role_label(role) for role in sorted(needed))
-        return _refuse(Refusal.WRONG_ROLE, f"TVS vouches for {signer.subject}, but not as {labels}")
-    if signer.key != _signer_key(header):
-        return _refuse(Refusal.TVS_ANSWER, f"TVS returned {signer.subject}, which is another certificate")
+        return _refuse(Refusal.WRONG_ROLE, f"TVS vouches for {subject}, but not as {labels}")
+    if key != _signer_key(header):
+        return _refuse(Refusal.TVS_ANSWER, f"TVS returned {subject}, which is another certificate")
     return replace(_check(content, header, signer), plain=asked.plain)
 
 
@@ -215,11 +266,21 @@ def _signed_by(
             continue
         try:
             signer = Certificate.from_der(record.certificate)
+            found = signer.key == key
         except InvalidCertificate:
             continue
-        if signer.key == key:
+        if found:
             return _check(content, header, signer)
     return None
+
+
+def _ask(header: SignedHeader, model: PhoneModel) -> Judged:
+    """A TVS must be asked about the signer, if this model can."""
+    if len(header.first(HeaderTag.SIGNER_INFO) or b"") > MAX_SIGNER_INFO:
+        return _refuse(Refusal.MALFORMED, "the signer's names are too long to ask a TVS about")
+    if not model.security_by_default:
+        return _refuse(Refusal.MODEL, f"signer {header.signer_name} is unknown, and {model.name} can't ask a TVS")
+    return Judged(Verdict.ASK, f"signer {header.signer_name} is in none of the installed trust lists", header=header)
 
 
 def _signer_key(header: SignedHeader) -> CertificateKey:

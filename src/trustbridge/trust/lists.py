@@ -13,8 +13,9 @@ from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import padding, rsa
 
-from trustbridge.errors import SignatureRefused, TrustbridgeError
+from trustbridge.errors import InvalidCertificate, SignatureRefused, TrustbridgeError
 from trustbridge.pki.certificate import Certificate
+from trustbridge.pki.issue import PrivateKey
 from trustbridge.wire import signedfile, signedheader, trustlist
 from trustbridge.wire.signedfile import SignedFile
 from trustbridge.wire.signedheader import Digest, SignedHeader
@@ -54,22 +55,31 @@ class ListedCertificate:
 
 @dataclass(frozen=True, slots=True)
 class Signer:
-    """A certificate and its key, as they sign a node's files."""
+    """A certificate and its key, as they sign a node's files. Only an RSA key of some lengths can: see `header`."""
 
     certificate: Certificate
-    private_key: rsa.RSAPrivateKey
+    private_key: PrivateKey
 
     def __repr__(self) -> str:
         return f"Signer({self.certificate.subject})"
+
+    def _rsa_key(self) -> rsa.RSAPrivateKey:
+        if not isinstance(self.private_key, rsa.RSAPrivateKey):
+            raise TrustbridgeError(
+                f"{self.certificate.subject} has an elliptic-curve key, which can't sign trust lists",
+                "Trust lists and configuration files are signed by the RSA CallManager or ITLRecovery certificate.",
+            )
+        return self.private_key
 
     def header(self, *, version: tuple[int, int], file_name: str, now: datetime, digest: Digest) -> SignedHeader:
         """An unsigned header in this signer's name.
 
         Raises:
-            TrustbridgeError: the key's length has no code in the format (RSA 3072).
+            TrustbridgeError: an elliptic-curve key, or an RSA key whose length has no code in the format (RSA 3072).
         """
-        bits = self.private_key.key_size
-        if bits // 8 not in signedheader.MODULUS_CODE:
+        bits = self._rsa_key().key_size
+        length = (bits + 7) // 8
+        if length not in signedheader.MODULUS_CODE:
             raise TrustbridgeError(
                 f"{self.certificate.subject} has an RSA key of {bits} bits, which can't sign trust lists",
                 "Signed files know RSA keys of 512, 1024, 2048 and 4096 bits; renew the certificate with one of these.",
@@ -81,15 +91,15 @@ class Signer:
             serial=self.certificate.serial,
             ca_name=self.certificate.issuer,
             digest=digest,
-            signature_length=bits // 8,
+            signature_length=length,
             file_name=file_name,
             timestamp=int(now.timestamp()),
         )
 
     def sign(self, header: SignedHeader, body: bytes) -> SignedHeader:
-        """`header` with the signature over itself and `body`."""
+        """`header`, which `self.header` made, with the signature over itself and `body`."""
         covered = header.signed_bytes(header.encode() + body)
-        signature = self.private_key.sign(covered, _PKCS1V15, _HASHES[header.digest])
+        signature = self._rsa_key().sign(covered, _PKCS1V15, _HASHES[header.digest])
         return header.with_signature(signature)
 
 
@@ -108,8 +118,7 @@ def build_trust_list(
     """
     records = tuple(entry.record() for entry in entries)
     header = signer.header(version=signedheader.TRUST_LIST_VERSION, file_name=file_name, now=now, digest=digest)
-    body = trustlist.encode(TrustListFile(header, records))[header.length :]
-    return TrustListFile(signer.sign(header, body), records)
+    return TrustListFile(signer.sign(header, trustlist.encode_records(records)), records)
 
 
 def sign_file(
@@ -136,7 +145,10 @@ def check_signature(header: SignedHeader, file: bytes, certificate: Certificate)
         raise SignatureRefused(f"{name}: unknown digest algorithm {header.digest}")
     if header.signature_algorithm != 0:
         raise SignatureRefused(f"{name}: unknown signature algorithm {header.signature_algorithm}")
-    key = certificate.public_key
+    try:
+        key = certificate.public_key
+    except InvalidCertificate as error:
+        raise SignatureRefused(f"{name}: {error.message}") from None
     if not isinstance(key, rsa.RSAPublicKey):
         raise SignatureRefused(f"{name}: signer {certificate.subject} has no RSA key")
     try:
@@ -154,8 +166,7 @@ def decode_signed(data: bytes) -> TrustListFile | SignedFile:
     Raises:
         DecodeError: it is neither.
     """
-    header = signedheader.decode(data)
-    return trustlist.decode(data) if header.version == signedheader.TRUST_LIST_VERSION else signedfile.decode(data)
+    return trustlist.decode(data) if signedheader.decode(data).of_trust_list else signedfile.decode(data)
 
 
 @dataclass(frozen=True, slots=True)

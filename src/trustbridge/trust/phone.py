@@ -15,10 +15,13 @@ takes an event and returns commands; it has no clock, no randomness, no I/O.
     REGISTER      Registered / RegistrationFailed     ends, or tries the next Unified CM of the group
     DONE          nothing
 
+The last command of a list is the one whose answer is awaited; an answer to anything else does not fit.
+
 A trust list that is refused changes nothing: the phone keeps its lists *and* its configuration, and goes on working
-with the Unified CM it knows. Sources: the seed's two processes and `domain`, "Rules that decide an outcome"; that a
-CTL on the phone decides about an ITL is also the vendor's security guide ("if the phone has an existing CTL file, it
-uses the CTL file to authenticate the ITL file signature").
+with the Unified CM it knows. A CTL that was accepted stays when the ITL after it is refused. Sources: the seed's two
+processes and `domain`, "Rules that decide an outcome"; that a CTL on the phone decides about an ITL is also the
+vendor's security guide ("if the phone has an existing CTL file, it uses the CTL file to authenticate the ITL file
+signature").
 """
 
 from __future__ import annotations
@@ -27,8 +30,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from enum import Enum, auto
 
-from trustbridge.errors import InvalidCertificate, InvalidInput
-from trustbridge.pki.certificate import Certificate
+from trustbridge.errors import InvalidInput
 from trustbridge.trust import configuration as configurations
 from trustbridge.trust import installed
 from trustbridge.trust.configuration import Configuration, TvsServer
@@ -58,8 +60,8 @@ from trustbridge.trust.events import (
 from trustbridge.trust.installed import Installed, Judged, Verdict
 from trustbridge.trust.models import PhoneModel
 from trustbridge.wire.signedheader import SignedHeader
-from trustbridge.wire.trustlist import Role, role_label
-from trustbridge.wire.tvs import Message, TvsMessage, query_request
+from trustbridge.wire.trustlist import role_label
+from trustbridge.wire.tvs import Message, query_request
 
 #: Session numbers of TVS requests count up from here, as phones' do.
 FIRST_SESSION = 1001
@@ -88,8 +90,9 @@ _KEPT = {
     State.CONFIG_TVS: Kept.CONFIGURATION,
 }
 _ASKING = {State.CTL: State.CTL_TVS, State.ITL: State.ITL_TVS, State.CONFIG: State.CONFIG_TVS}
-_DOWNLOADING = frozenset(_ASKING)
-_AWAITING_TVS = frozenset(_ASKING.values())
+#: What the screen says when a list's own signature does not hold; any other refusal of one is LIST_FAILED.
+VERIFICATION_FAILED = "Trust List update failed, verification failure"
+LIST_FAILED = "Trust List Update Failed"
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,7 +130,7 @@ class Phone:
         self._pending: _Pending | None = None
         self._tvs_left: list[TvsServer] = []
         self._tvs_fault: tuple[Refusal, str] | None = None
-        self._asked: TvsMessage | None = None
+        self._awaited: Command | None = None
         self._session = FIRST_SESSION
         self._targets: list[RegistrationTarget] = []
 
@@ -143,30 +146,12 @@ class Phone:
 
         The certificate must be, byte for byte, one that the installed ITL lists with role TVS, and be valid now.
         """
-        if not self._lists.lists(certificate, {Role.TVS}):
-            count = self._lists.count(Role.TVS)
-            return Refusal.TVS_CERTIFICATE, (
-                f"its certificate is none of the {count} TVS certificates in the phone's ITL"
-                if count
-                else "the phone's ITL holds no TVS certificate"
-            )
-        try:
-            found = Certificate.from_der(certificate)
-        except InvalidCertificate as error:
-            return Refusal.TVS_CERTIFICATE, error.message
         assert self._now is not None
-        if not found.not_before <= self._now <= found.not_after:
-            return Refusal.TVS_CERTIFICATE_EXPIRED, (
-                f"its certificate is valid from {found.not_before:%Y-%m-%d} to {found.not_after:%Y-%m-%d}, "
-                f"and the phone's clock says {self._now:%Y-%m-%d}"
-            )
-        return None
+        return self._lists.refuses_tvs(certificate, self._now)
 
     def refuses_call_manager(self, certificate: bytes) -> str | None:
         """Why the phone does not register over TLS with a Unified CM that presents `certificate`, or None."""
-        if self._lists.lists(certificate, {Role.CCM, Role.CCM_TFTP}):
-            return None
-        return "its certificate is not in the phone's trust lists with role CCM or CCM+TFTP"
+        return self._lists.refuses_call_manager(certificate)
 
     # The machine.
 
@@ -174,28 +159,30 @@ class Phone:
         """Take an event, give the commands that follow from it.
 
         Raises:
-            ValueError: the event does not fit the state (see the table); the shell has a fault.
+            ValueError: the event is no answer to what is awaited; the shell has a fault. Nothing has changed.
         """
-        match event:
-            case Booted() if self.state is State.OFF:
-                return self._booted(event)
-            case Downloaded() if self.state in _DOWNLOADING:
-                return self._downloaded(event)
-            case DownloadFailed() if self.state in _DOWNLOADING:
-                return self._download_failed(event)
-            case TvsAnswered() if self.state in _AWAITING_TVS:
-                return self._tvs_answered(event)
-            case TvsFailed() if self.state in _AWAITING_TVS:
-                return self._tvs_failed(event)
-            case Registered() if self.state is State.REGISTER:
-                self._say(f"registered with {event.target}", True)
-                return [self._stop(event.target)]
-            case RegistrationFailed() if self.state is State.REGISTER:
-                return self._registration_failed(event)
-        raise ValueError(f"{type(event).__name__} in state {self.state.name}")
+        match self._awaited, event:
+            case None, Booted():
+                commands = self._booted(event)
+            case Fetch(name=name), Downloaded() if event.name == name:
+                commands = self._downloaded(event)
+            case Fetch(name=name), DownloadFailed() if event.name == name:
+                commands = self._download_failed(event)
+            case AskTvs(server=server), TvsAnswered() if event.server == server:
+                commands = self._tvs_answered(event)
+            case AskTvs(server=server), TvsFailed() if event.server == server:
+                commands = self._tvs_failed(event)
+            case Register(target=target), Registered() if event.target == target:
+                commands = self._registered(event)
+            case Register(target=target), RegistrationFailed() if event.target == target:
+                commands = self._registration_failed(event)
+            case _:
+                raise ValueError(f"{event} in state {self.state.name}, which awaits {self._awaited}")
+        self._awaited = commands[-1]
+        return commands
 
     def _say(self, text: str, ok: bool | None = None) -> None:
-        self.transcript.append(Line(text, ok))
+        self.transcript.append(Line(_printable(text), ok))
 
     def _booted(self, event: Booted) -> list[Command]:
         self._now = event.now
@@ -235,7 +222,7 @@ class Phone:
             return self._not_found(event)
         self._say(f"{event.name} from {event.server}: {len(event.content)} bytes")
         judged = (
-            self._lists.judge_configuration(event.content, event.name)
+            self._lists.judge_configuration(event.content, event.name, self.model)
             if self.state is State.CONFIG
             else self._lists.judge_list(_KEPT[self.state], event.content, self.model)
         )
@@ -247,20 +234,23 @@ class Phone:
             return [Fetch(self._names.pop(0), self._servers)]
         if self.state is State.CTL:
             # Normal at a cluster that is not in mixed mode; a CTL on the phone stays and still counts.
-            return [ShowStatus("File Not Found: CTLFile.tlv"), *self._after_ctl()]
-        status: list[Command] = [ShowStatus(f"File Not Found: {event.name}")]
+            return [ShowStatus("File Not Found <CTLFile.tlv>"), *self._after_ctl()]
+        status: list[Command] = [ShowStatus(f"File Not Found <{event.name}>")]
         if self.state is State.ITL:
+            if self._lists.has_itl and not self._lists.blank_itl:
+                # It may still register here, vouched for by its old TVS, and then trust nothing this cluster changes.
+                self._refuse(Refusal.NO_ITL, f"{event.server} has no ITL, and the phone keeps the one it has")
             return status + self._after_itl()
         self._refuse(Refusal.NO_CONFIGURATION, f"{event.server} has no configuration for {self.name}")
         return status + self._register()
 
     def _act_on(self, content: bytes, judged: Judged, name: str) -> list[Command]:
         """Carry out what was judged of a file just downloaded, or just vouched for."""
-        if judged.words:
-            self._say(judged.words, None if judged.verdict in (Verdict.SAME, Verdict.ASK) else judged.accepted)
         if judged.verdict is Verdict.REFUSE:
             assert judged.refusal is not None
             return self._refused(judged.refusal, f"{name}: {judged.words}")
+        if judged.words:
+            self._say(judged.words, True if judged.verdict is Verdict.ACCEPT else None)
         if judged.verdict is Verdict.ASK:
             assert judged.header is not None
             return self._ask_tvs(content, judged, judged.header, name)
@@ -281,6 +271,7 @@ class Phone:
         return self._ask_for(State.ITL, [f"ITL{self.name}.tlv", "ITLFile.tlv"])
 
     def _after_itl(self) -> list[Command]:
+        # The default is asked for signed, too: unsigned, it would be a way round the trust list.
         suffix = ".sgn" if self.has_trust_list else ""
         return self._ask_for(State.CONFIG, [f"{self.name}.cnf.xml{suffix}", f"XMLDefault.cnf.xml{suffix}"])
 
@@ -301,33 +292,37 @@ class Phone:
     def _ask_next_tvs(self, pending: _Pending) -> list[Command]:
         header = pending.header
         server = self._tvs_left.pop(0)
-        self._asked = query_request(
+        request = query_request(
             self._session, f"{self.model.name}-{self.name}", header.signer_name, header.ca_name, header.serial
         )
         self._session += 1
         self._say(f"asks TVS {server} about {header.signer_name}, serial {header.serial:X}")
-        return [AskTvs(server, self._asked)]
+        return [AskTvs(server, request)]
 
     def _tvs_failed(self, event: TvsFailed) -> list[Command]:
         assert self._pending is not None
-        self._say(f"TVS {event.server}: {event.reason}", False)
+        reason = f"TVS {event.server}: {event.reason}"
         # What a TVS was refused for says more than that another one was down.
         if self._tvs_fault is None or self._tvs_fault[0] is Refusal.TVS_UNREACHABLE:
-            self._tvs_fault = (event.refusal, f"TVS {event.server}: {event.reason}")
+            self._tvs_fault = (event.refusal, reason)
         if self._tvs_left:
+            self._say(reason, False)
             return self._ask_next_tvs(self._pending)
-        refusal, reason = self._tvs_fault
-        return self._refused(refusal, f"{self._pending.name}: {reason}")
+        refusal, told = self._tvs_fault
+        if told != reason:
+            self._say(reason, False)
+        return self._refused(refusal, f"{self._pending.name}: {told}")
 
     def _tvs_answered(self, event: TvsAnswered) -> list[Command]:
         assert self._pending is not None
-        assert self._asked is not None
+        assert isinstance(self._awaited, AskTvs)
         pending, name = self._pending, self._pending.name
         response = event.response
-        if response.message is not Message.QUERY_RESPONSE or response.session != self._asked.session:
-            return self._refused(Refusal.TVS_ANSWER, f"{name}: TVS {event.server} answered something else")
+        if response.message is not Message.QUERY_RESPONSE or response.session != self._awaited.request.session:
+            # As good as no answer, like one that can't be decoded: the next TVS may do better.
+            return self._tvs_failed(TvsFailed(event.server, Refusal.TVS_ANSWER, "answers something else"))
         if not response.valid:
-            self._say(f"TVS {event.server} does not know the signer", False)
+            # A "no" is final: other TVS servers are for when one is down (TB102 shows: phones of one group only).
             return self._refused(Refusal.NOT_VOUCHED, f"{name}: TVS {event.server} does not know the signer")
         roles = ", ".join(role_label(role) for role in response.roles)
         self._say(f"TVS {event.server} vouches for the signer, with {roles or 'no role'}", True)
@@ -341,17 +336,19 @@ class Phone:
 
     def _refuse(self, refusal: Refusal, reason: str) -> None:
         """Remember the first thing that went wrong; later ones follow from it."""
+        self._say(reason, False)
         if self._refusal is None:
-            self._refusal, self._reason = refusal, reason
-            self._say(reason, False)
+            self._refusal, self._reason = refusal, _printable(reason)
 
     def _refused(self, refusal: Refusal, reason: str) -> list[Command]:
-        """A file is refused: the phone keeps its lists and its configuration and registers where it was."""
-        status = "Trust List Update Failed"
+        """A file is refused: the phone keeps what it has and registers where it was."""
         if self.state in (State.CONFIG, State.CONFIG_TVS):
             status = "Error Verifying Config Info"
+        else:
+            status = VERIFICATION_FAILED if refusal is Refusal.WRONG_SIGNATURE else LIST_FAILED
         self._refuse(refusal, reason)
-        self._say("keeps its trust lists and its configuration")
+        updated = " and ".join(sorted(self._updated))
+        self._say(f"keeps everything but the new {updated}" if updated else "keeps its trust lists and configuration")
         return [ShowStatus(status), *self._register()]
 
     def _apply(self, plain: bytes | None, name: str) -> list[Command]:
@@ -374,28 +371,31 @@ class Phone:
     def _register(self) -> list[Command]:
         self.state = State.REGISTER
         configuration = self._configuration
-        if configuration is not None:
-            self._targets = [
-                RegistrationTarget(
-                    member.name,
-                    member.secured_sip_port if configuration.secure else member.sip_port,
-                    configuration.secure,
-                )
-                for member in configuration.call_managers
-            ]
-        return self._register_next("the phone has no configuration, so no Unified CM to register with")
-
-    def _register_next(self, otherwise: str) -> list[Command]:
+        self._targets = [] if configuration is None else RegistrationTarget.group_of(configuration)
         if self._targets:
             return [Register(self._targets.pop(0))]
-        self._refuse(Refusal.REGISTRATION, otherwise)
+        lacking = "configuration, so no" if configuration is None else "configuration that names a"
+        self._refuse(Refusal.REGISTRATION, f"the phone has no {lacking} Unified CM to register with")
         return [self._stop(None)]
 
+    def _registered(self, event: Registered) -> list[Command]:
+        self._say(f"registered with {event.target}", True)
+        return [self._stop(event.target)]
+
     def _registration_failed(self, event: RegistrationFailed) -> list[Command]:
-        verb = "rejects the registration" if event.rejected else "can't be registered with"
-        self._say(f"{event.target} {verb}: {event.reason}", False)
-        return self._register_next(f"{event.target} {verb}: {event.reason}")
+        reason = f"{event.target} {'rejects the registration' if event.rejected else 'fails'}: {event.reason}"
+        # Also after XMLDefault: there is no way back to the kept configuration, which its new lists would not trust.
+        if self._targets:
+            self._say(reason, False)
+            return [Register(self._targets.pop(0))]
+        self._refuse(Refusal.REGISTRATION, reason)
+        return [self._stop(None)]
 
     def _stop(self, target: RegistrationTarget | None) -> Stop:
         self.state = State.DONE
         return Stop(Outcome(target, frozenset(self._updated), self._refusal, self._reason, self._configuration))
+
+
+def _printable(text: str) -> str:
+    """Names come from files: nothing in them may move a terminal's cursor."""
+    return text if text.isprintable() else "".join(sign if sign.isprintable() else "\ufffd" for sign in text)

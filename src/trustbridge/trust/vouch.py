@@ -49,13 +49,19 @@ class VouchIndex:
         """Index what `stores` hold. Stores that give no role do not count.
 
         Two certificates with one (serial, issuer): the first wins, as a lookup by that pair can only find one (TB108).
+        A certificate whose issuer can't be read is left out: nobody can ask for it, and one odd entry in a store must
+        not keep the others from being vouched for.
         """
         found: dict[CertificateKey, tuple[Certificate, set[int]]] = {}
         for store, certificate in stores:
             role = STORE_ROLES.get(store)
             if role is None:
                 continue
-            known, roles = found.setdefault(certificate.key, (certificate, set()))
+            try:
+                key = certificate.key
+            except InvalidCertificate:
+                continue
+            known, roles = found.setdefault(key, (certificate, set()))
             if known == certificate:
                 roles.add(int(role))
         return cls(

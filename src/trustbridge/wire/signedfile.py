@@ -33,6 +33,6 @@ def decode(data: bytes) -> SignedFile:
         DecodeError: with the offset of the first byte that can't be right.
     """
     header = signedheader.decode(data)
-    if header.version == signedheader.TRUST_LIST_VERSION:
+    if header.of_trust_list:
         raise DecodeError(3, "this is a trust list, not a signed file")
     return SignedFile(header, data[header.length :])

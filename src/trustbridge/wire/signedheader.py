@@ -16,6 +16,7 @@ from enum import IntEnum
 
 from trustbridge.errors import DecodeError
 from trustbridge.wire.buffer import (
+    MAX_VALUE,
     Element,
     pull_elements,
     push_element,
@@ -75,6 +76,9 @@ _WIDTHS: dict[int, int] = {
     HeaderTag.TIMESTAMP: 4,
 }
 _REQUIRED = (HeaderTag.SIGNER_INFO, HeaderTag.SIGNATURE_INFO, HeaderTag.SIGNATURE)
+#: Elements that stand once: of two file names or serials, one reader would take the first and another the last.
+_SINGLE = frozenset({*_REQUIRED, *_WIDTHS, HeaderTag.FILE_NAME, HeaderTag.ENCRYPTION})
+_LAST_TIMESTAMP = 0xFFFFFFFF
 _TAG_LENGTH = struct.Struct(">BH")
 _START = struct.Struct(">BHBBBHH")
 
@@ -112,6 +116,12 @@ class SignedHeader:
         """Major and minor: (1, 2) for trust lists, (1, 0) for signed files, (2, 0) for encrypted ones."""
         value = self.elements[0][1]
         return value[0], value[1]
+
+    @property
+    def of_trust_list(self) -> bool:
+        """Whether records follow (version 1.1 or 1.2), and not a plain file (1.0) or an encrypted one (2.0)."""
+        major, minor = self.version
+        return major == TRUST_LIST_VERSION[0] and minor > SIGNED_FILE_VERSION[1]
 
     @property
     def length(self) -> int:
@@ -194,8 +204,10 @@ def build(
         timestamp: seconds since 1970 UTC.
 
     Raises:
-        ValueError: the format has no code for that signature length (RSA 3072).
+        ValueError: the format has no code for that signature length (RSA 3072), or no room for the names or the time.
     """
+    if not 0 <= timestamp <= _LAST_TIMESTAMP:
+        raise ValueError(f"the time {timestamp} does not fit the 32 bits of a timestamp")
     code = MODULUS_CODE.get(signature_length)
     if code is None:
         raise ValueError(f"the format has no code for a signature of {signature_length} bytes")
@@ -222,6 +234,8 @@ def build(
     ]
     length = sum(3 + len(value) for _, value in elements)
     padding = -length % ALIGNMENT
+    if length + padding > MAX_VALUE:
+        raise ValueError(f"a header of {length + padding} bytes does not fit its 16-bit length")
     elements[1] = (HeaderTag.HEADER_LENGTH, (length + padding).to_bytes(2))
     elements += [(PADDING, b"")] * padding
     return SignedHeader(tuple(elements), signer_name, serial, ca_name, digest, 0, code)
@@ -273,14 +287,14 @@ def decode(data: bytes) -> SignedHeader:
             raise DecodeError(at, f"header element with tag {tag} claims {length} bytes of {header_length - start}")
         if _WIDTHS.get(tag, length) != length:
             raise DecodeError(at, f"header element with tag {tag} has {length} bytes, expected {_WIDTHS[tag]}")
-        if tag in places and tag in _REQUIRED:
-            raise DecodeError(at, f"second {HeaderTag(tag).name.lower().replace('_', ' ')} in one header")
+        if tag in places and tag in _SINGLE:
+            raise DecodeError(at, f"second {_words(tag)} in one header")
         places.setdefault(tag, at)
         elements.append((tag, data[start:end]))
         at = end
     for required in _REQUIRED:
         if required not in places:
-            raise DecodeError(header_length, f"header without {required.name.lower().replace('_', ' ')}")
+            raise DecodeError(header_length, f"header without {_words(required)}")
     signer = _container(data, places[HeaderTag.SIGNER_INFO], "signer info", _SIGNER)
     info = _container(data, places[HeaderTag.SIGNATURE_INFO], "signature info", _SIGNATURE_INFO)
     algorithm_at = info[HeaderTag.SIGNATURE_ALGORITHM_INFO][0]
@@ -317,12 +331,18 @@ def _container(data: bytes, at: int, name: str, required: tuple[HeaderTag, ...])
     inside: dict[int, tuple[int, bytes]] = {}
     place = at + 3
     for tag, value in pull_elements(data, place, place + length):
+        if tag in inside and tag in required:
+            raise DecodeError(place, f"second {_words(tag)} in one {name}")
         inside.setdefault(tag, (place, value))
         place += 3 + len(value)
     for tag in required:
         if tag not in inside:
-            raise DecodeError(at, f"{name} without {tag.name.lower().replace('_', ' ')}")
+            raise DecodeError(at, f"{name} without {_words(tag)}")
     return inside
+
+
+def _words(tag: int) -> str:
+    return HeaderTag(tag).name.lower().replace("_", " ")
 
 
 def _one_byte(element: tuple[int, bytes], name: str) -> int:

@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import ipaddress
 import struct
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import IntEnum
+from functools import lru_cache
 
 from trustbridge.errors import DecodeError
 from trustbridge.wire import signedheader
@@ -67,6 +69,7 @@ class RecordTag(IntEnum):
 KNOWN_RECORD_TAGS = frozenset(int(tag) for tag in RecordTag)
 _BLANK_TAGS = frozenset({RecordTag.RECORD_LENGTH, RecordTag.DNS_NAME, RecordTag.FUNCTION, RecordTag.IP_ADDRESS})
 _RECORD_START = struct.Struct(">BHH")
+_TAG_LENGTH = struct.Struct(">BH")
 #: Widths of the fixed elements; looked up for a record's elements at once, not one by one (decoding is hot).
 _FUNCTION, _IP_ADDRESS, _HASH_ALGORITHM = RecordTag.FUNCTION, RecordTag.IP_ADDRESS, RecordTag.HASH_ALGORITHM
 
@@ -191,7 +194,7 @@ def record(
         elements.append((RecordTag.SIGNATURE, signature))
     elements += [
         (RecordTag.CERTIFICATE, certificate),
-        (RecordTag.IP_ADDRESS, ipaddress.IPv4Address(address).packed),
+        (RecordTag.IP_ADDRESS, _packed(address)),
     ]
     return _with_length(elements)
 
@@ -202,13 +205,20 @@ def blank_record(*, role: Role, dns_name: str, address: str = "0.0.0.0") -> Reco
         [
             (RecordTag.DNS_NAME, text_value(dns_name)),
             (RecordTag.FUNCTION, int(role).to_bytes(2)),
-            (RecordTag.IP_ADDRESS, ipaddress.IPv4Address(address).packed),
+            (RecordTag.IP_ADDRESS, _packed(address)),
         ]
     )
 
 
+@lru_cache(maxsize=64)
+def _packed(address: str) -> bytes:
+    return ipaddress.IPv4Address(address).packed
+
+
 def _with_length(elements: list[Element]) -> Record:
-    length = _RECORD_START.size + sum(3 + len(value) for _, value in elements)
+    length = _RECORD_START.size
+    for _, value in elements:
+        length += 3 + len(value)
     if length > 0xFFFF:
         raise ValueError(f"a record of {length} bytes does not fit its 16-bit length")
     return Record(((RecordTag.RECORD_LENGTH, length.to_bytes(2)), *elements))
@@ -216,7 +226,21 @@ def _with_length(elements: list[Element]) -> Record:
 
 def encode(file: TrustListFile) -> bytes:
     """The file's bytes."""
-    return file.header.encode() + b"".join([push_elements(item.elements) for item in file.records])
+    return file.header.encode() + encode_records(file.records)
+
+
+def encode_records(records: Sequence[Record]) -> bytes:
+    """What follows the header: the records, back to back."""
+    # One loop over all elements, not `push_elements` a record: signing a list must cost little beside its signature.
+    parts: list[bytes] = []
+    pack = _TAG_LENGTH.pack
+    try:
+        for item in records:
+            for tag, value in item.elements:
+                parts += (pack(tag, len(value)), value)
+    except struct.error:  # an element over 65535 bytes, which `decode` and `record` never make: this names it
+        return b"".join([push_elements(item.elements) for item in records])
+    return b"".join(parts)
 
 
 def decode(data: bytes) -> TrustListFile:
@@ -226,7 +250,7 @@ def decode(data: bytes) -> TrustListFile:
         DecodeError: with the offset of the first byte that can't be right.
     """
     header = signedheader.decode(data)
-    if header.version[0] != signedheader.TRUST_LIST_VERSION[0] or header.version[1] == 0:
+    if not header.of_trust_list:
         raise DecodeError(3, f"not a trust list: file version {header.version[0]}.{header.version[1]}")
     at, end = header.length, len(data)
     records: list[Record] = []
