@@ -1,0 +1,5 @@
+"""`python -m trustbridge` is `trustbridge`."""
+
+from trustbridge.cli import main
+
+main()

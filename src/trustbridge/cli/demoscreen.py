@@ -1,0 +1,172 @@
+"""What `trustbridge demo` shows: live where there is a terminal, line by line where there is none."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from types import TracebackType
+from typing import Self
+
+from rich.console import Console, Group, RenderableType
+from rich.live import Live
+from rich.panel import Panel
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
+
+from trustbridge.cli import screen
+from trustbridge.lab.lab import Lab
+from trustbridge.lab.phone import LabPhone, Standing
+from trustbridge.lab.rehearsal import DESTINATION, SOURCE, Expectation, Rehearsal
+from trustbridge.trust.events import Line
+
+_MARKS = {True: "[green]✓[/]", False: "[red]✗[/]", None: "[dim]·[/]"}
+_COLOURS = {SOURCE: "blue", DESTINATION: "green"}
+
+
+class Silent:
+    """Nobody looks on."""
+
+    def step(self, title: str, phones: int) -> None:
+        """Nothing."""
+
+    def note(self, text: str) -> None:
+        """Nothing."""
+
+    def phone(self) -> None:
+        """Nothing."""
+
+    def expectation(self, expectation: Expectation) -> None:
+        """Nothing."""
+
+
+class DemoScreen:
+    """Somebody looks on. Use as a context; `summary` afterwards."""
+
+    def __init__(self) -> None:
+        self.console: Console = screen.console()
+        self._live = (
+            Live(console=self.console, get_renderable=self._picture, refresh_per_second=8)
+            if self.console.is_terminal
+            else None
+        )
+        self._lab: Lab | None = None
+        self._began = time.monotonic()
+        self._doing = ""
+        self._done: list[str] = []
+        self._phones = self._finished = 0
+
+    def __enter__(self) -> Self:
+        if self._live is not None:
+            self._live.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._live is not None:
+            self._live.stop()
+
+    def preparing(self, what: str) -> None:
+        """Before there is a lab."""
+        self._doing = what
+        if self._live is None:
+            self.console.print(f"{what} ...")
+
+    def begin(self, lab: Lab) -> None:
+        """The lab is up."""
+        self._lab = lab
+        for name, cluster in lab.clusters.items():
+            nodes = ", ".join(
+                f"{node.name} {cluster.definition.address(node.name)}" for node in cluster.definition.nodes
+            )
+            self._line(
+                f"[bold]{name}[/]: release {cluster.definition.release}, {cluster.state.security}, nodes {nodes}"
+            )
+        for notice in lab.notices:
+            self._line(f"[yellow]{notice}[/]")
+
+    def _line(self, text: str) -> None:
+        self._done.append(text)
+        if self._live is None:
+            self.console.print(text)
+
+    # Watching.
+
+    def step(self, title: str, phones: int) -> None:
+        """A step begins."""
+        self._doing = title
+        self._phones, self._finished = phones, 0
+        self._line(f"\n[bold]{title}[/]")
+
+    def note(self, text: str) -> None:
+        """Something was done."""
+        self._line(f"  [dim]{text}[/]")
+
+    def phone(self) -> None:
+        """A phone has come to its end."""
+        self._finished += 1
+
+    def expectation(self, expectation: Expectation) -> None:
+        """Something was checked."""
+        self._line(f"  {_MARKS[expectation.held]} {expectation.what} [dim]({expectation.seen})[/]")
+
+    def _picture(self) -> RenderableType:
+        parts: list[RenderableType] = [Text.from_markup(line) for line in self._done]
+        if self._lab is not None:
+            parts += ["", self._bars(self._lab)]
+        seconds = time.monotonic() - self._began
+        counted = f"  {self._finished} of {self._phones} phones" if self._phones else ""
+        parts.append(Text.from_markup(f"[cyan]{seconds:4.0f} s[/]  {self._doing}{counted}"))
+        return Group(*parts)
+
+    def _bars(self, lab: Lab) -> Table:
+        """Where the phones are, as a bar a place."""
+        phones = list(lab.fleet.phones.values())
+        places = Counter(_place(lab, phone) for phone in phones)
+        table = Table.grid(padding=(0, 2))
+        for place in (SOURCE, DESTINATION, "starting", "not registered"):
+            count = places.get(place, 0)
+            colour = _COLOURS.get(place, "yellow")
+            bar = ProgressBar(
+                total=max(len(phones), 1), completed=count, width=50, complete_style=colour, finished_style=colour
+            )
+            table.add_row(f"[{colour}]{place}[/]", bar, f"{count}")
+        return table
+
+    # Afterwards.
+
+    def summary(self, rehearsal: Rehearsal) -> None:
+        """What it all came to."""
+        console = self.console
+        console.print()
+        console.print(_one_phone("One phone, without the exchange", rehearsal.stranded, "red"))
+        console.print(_one_phone("A phone, after it", rehearsal.moved, "green"))
+        where = ", ".join(f"{count} at the {place}" for place, count in sorted(rehearsal.at_the_end.items()))
+        seconds = sum(rehearsal.seconds.values())
+        failed = [item for item in rehearsal.expectations if not item.held]
+        if failed:
+            text = (
+                f"[bold red]{len(failed)} of {len(rehearsal.expectations)} expectations did not hold.[/]\n"
+                + "\n".join(f"✗ {item.step}: {item.what} ({item.seen})" for item in failed)
+            )
+        else:
+            text = (
+                f"[bold green]All {len(rehearsal.expectations)} expectations held.[/]\n"
+                f"{rehearsal.phones} phones ({rehearsal.secure} of them encrypted) moved because certificates were "
+                f"exchanged; without the exchange they strand. In the end {where}, after one wave went back.\n"
+                f"[dim]{seconds:.1f} s for the procedure. Next: trustbridge demo --secure; "
+                "trustbridge lab up, to do it by hand: docs/tutorial.md[/]"
+            )
+        console.print(Panel(text, border_style="red" if failed else "green", expand=False))
+
+
+def _place(lab: Lab, phone: LabPhone) -> str:
+    if phone.standing in (Standing.OFF, Standing.BOOTING):
+        return "starting"
+    return lab.cluster_of(phone) or "not registered"
+
+
+def _one_phone(title: str, transcript: list[Line], colour: str) -> RenderableType:
+    lines = "\n".join(f"{_MARKS[line.ok]} {line.text}" for line in transcript)
+    return Panel(lines or "-", title=title, title_align="left", border_style=colour, expand=False)

@@ -1,0 +1,122 @@
+"""All phones of a lab: where they are, starting them in numbers, keeping them registered."""
+
+from __future__ import annotations
+
+import asyncio
+import ipaddress
+from collections.abc import Callable, Iterable, Iterator
+from datetime import datetime
+from pathlib import Path
+
+from trustbridge import atomicfile
+from trustbridge.errors import SettingsError
+from trustbridge.lab.cluster import Cluster, Device
+from trustbridge.lab.definition import FIRST_PHONE, LabDefinition, PhonesDefinition
+from trustbridge.lab.flash import FlashFolder
+from trustbridge.lab.phone import EXPIRES, LabPhone, PhoneIdentity, PhoneNetwork
+from trustbridge.pki.issue import Organisation, locally_significant
+from trustbridge.trust.models import model_named
+
+#: Phones that start at once; more only wait for each other on two cores.
+CONCURRENT_BOOTS = 64
+#: A vendor's prefix, so that names look like those on a desk.
+MAC_PREFIX = "001B0C"
+
+SECURITY_MODES = {"non-secure": 1, "authenticated": 2, "encrypted": 3}
+
+
+def phone_names(definition: LabDefinition) -> Iterator[tuple[str, str, PhonesDefinition]]:
+    """(name, address, kind) of every phone of a lab, in order."""
+    first = ipaddress.IPv4Address(definition.network.phones) + FIRST_PHONE
+    number = 0
+    for kind in definition.phones:
+        for _ in range(kind.count):
+            yield f"SEP{MAC_PREFIX}{number + 1:06X}", str(first + number), kind
+            number += 1
+
+
+def create_phones(definition: LabDefinition, clusters: dict[str, Cluster], folder: Path, now: datetime) -> None:
+    """Make each phone's folder, give secure ones an LSC of their home cluster, and make every cluster know them.
+
+    A cluster in non-secure mode knows a secure phone as a non-secure one.
+    """
+    devices: dict[str, list[Device]] = {name: [] for name in clusters}
+    organisation = Organisation(ou="UC", o="Phones", l="Krakow", st="Malopolska", c="PL")
+    for name, _, kind in phone_names(definition):
+        flash = FlashFolder(atomicfile.private_folder(folder / name))
+        mode = SECURITY_MODES[kind.security]
+        if mode > 1 and flash.lsc() is None:
+            flash.write_lsc(
+                locally_significant(
+                    clusters[kind.home].capf, device=name, organisation=organisation, now=now, key="p256"
+                )
+            )
+        for cluster_name, cluster in clusters.items():
+            groups = [group.name for group in cluster.definition.unified_cm_groups]
+            group = kind.group if kind.group in groups else groups[0]
+            assert group is not None
+            devices[cluster_name].append(Device(name, kind.model, mode if cluster.mixed_mode else 1, group))
+    for cluster_name, cluster in clusters.items():
+        if not cluster.devices:
+            cluster.add_devices(devices[cluster_name])
+
+
+class Fleet:
+    """The phones that run."""
+
+    def __init__(
+        self,
+        definition: LabDefinition,
+        folder: Path,
+        network: PhoneNetwork,
+        clock: Callable[[], datetime],
+    ) -> None:
+        self.phones: dict[str, LabPhone] = {}
+        self.homes: dict[str, str] = {}
+        self.by_address: dict[str, LabPhone] = {}
+        for name, address, kind in phone_names(definition):
+            identity = PhoneIdentity(name, model_named(kind.model), address)
+            phone = LabPhone(identity, folder / name, network, clock)
+            self.phones[name] = phone
+            self.homes[name] = kind.home
+            self.by_address[address] = phone
+        self._boots = asyncio.Semaphore(CONCURRENT_BOOTS)
+        self._locks = {name: asyncio.Lock() for name in self.phones}
+
+    def chosen(self, names: Iterable[str]) -> list[LabPhone]:
+        """Phones by name.
+
+        Raises:
+            SettingsError: there is no phone of that name.
+        """
+        found = []
+        for name in names:
+            phone = self.phones.get(name.upper())
+            if phone is None:
+                raise SettingsError(f"there is no phone {name} in this lab", "`trustbridge lab status` lists them.")
+            found.append(phone)
+        return found
+
+    async def boot(self, phones: Iterable[LabPhone], on_done: Callable[[LabPhone], None] | None = None) -> None:
+        """Start phones, or reset those that run; returns when all have come to an end.
+
+        `on_done` is called after each.
+        """
+
+        async def one(phone: LabPhone) -> None:
+            async with self._boots, self._locks[phone.name]:
+                await phone.boot()
+            if on_done is not None:
+                on_done(phone)
+
+        async with asyncio.TaskGroup() as group:
+            for phone in phones:
+                group.create_task(one(phone))
+
+    async def keep_registered(self) -> None:
+        """Renew registrations before they run out, for as long as the lab is up."""
+        while True:
+            await asyncio.sleep(EXPIRES * 0.7)
+            for phone in list(self.phones.values()):
+                async with self._locks[phone.name]:
+                    await phone.renew()

@@ -1,0 +1,303 @@
+"""A whole lab that runs in one process: clusters, phones, DHCP and an SFTP server, on loopback.
+
+State lives in one folder and survives a restart:
+
+    definition.json      what the lab consists of
+    network.json         option 150
+    clusters/<name>/     see `cluster`
+    phones/<SEP...>/     flash of each phone
+    sftp/                the exchange directory, beside its host key and password
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import fcntl
+import json
+import os
+import secrets
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Protocol
+
+from pydantic import ValidationError
+
+from trustbridge import atomicfile
+from trustbridge.errors import NotNow, PortTaken, SettingsError
+from trustbridge.exchange.directory import SftpSettings
+from trustbridge.lab import definition as definitions
+from trustbridge.lab.cluster import Cluster
+from trustbridge.lab.definition import LabDefinition
+from trustbridge.lab.fleet import Fleet, create_phones
+from trustbridge.lab.node import Node
+from trustbridge.lab.pageserver import start_pages
+from trustbridge.lab.phone import LabPhone, PhoneNetwork
+from trustbridge.lab.ports import Ports, choose
+from trustbridge.lab.registrations import Registrations
+from trustbridge.lab.statuspages import page
+from trustbridge.services.dhcp import DhcpServer, Scope, start_dhcp
+from trustbridge.services.sftp import hash_password, start_sftp
+
+SFTP_USER = "bulk"
+
+
+class _Stoppable(Protocol):
+    async def stop(self) -> None: ...
+
+
+def now() -> datetime:
+    """The lab's clock."""
+    return datetime.now(UTC)
+
+
+class Lab:
+    """A lab. `open` it, `start` it, `boot` its phones, `stop` it."""
+
+    def __init__(self, definition: LabDefinition, folder: Path, ports: Ports, shifted_because: str) -> None:
+        self.definition = definition
+        self.folder = folder
+        self.ports = ports
+        self.shifted_because = shifted_because
+        self.notices: list[str] = [shifted_because] if shifted_because else []
+        self.clusters = {
+            name: Cluster(name, cluster, folder / "clusters" / name, ports, now)
+            for name, cluster in definition.clusters.items()
+        }
+        create_phones(definition, self.clusters, folder / "phones", now())
+        self.registrations = {name: Registrations(cluster) for name, cluster in self.clusters.items()}
+        self.fleet = Fleet(definition, folder / "phones", PhoneNetwork(definition.network.dhcp, ports), now)
+        self.nodes: dict[str, Node] = {}
+        self.sftp_password = self._password()
+        self._dhcp: DhcpServer | None = None
+        self._others: list[_Stoppable] = []
+        self._renewing: asyncio.Task[None] | None = None
+        self._option150 = self._read_option150()
+
+    @classmethod
+    def open(cls, folder: Path, definition: LabDefinition | None = None) -> Lab:
+        """The lab in `folder`, made on first use.
+
+        Args:
+            definition: what it consists of; None means what it was made of, or the default.
+
+        Raises:
+            SettingsError: the folder holds another lab, or none that can be read.
+        """
+        atomicfile.private_folder(folder)
+        saved = _saved_definition(folder)
+        if saved is not None and definition is not None and saved != definition:
+            raise SettingsError(
+                f"{folder} holds another lab, {saved.name}, made from another definition",
+                "Use another folder, or forget that lab: trustbridge lab wipe.",
+            )
+        chosen = saved or definition or definitions.default()
+        if saved is None:
+            atomicfile.write(folder / "definition.json", chosen.model_dump_json(indent=2).encode())
+        for name, cluster in chosen.clusters.items():
+            Cluster.create(cluster, atomicfile.private_folder(folder / "clusters" / name), now())
+        ports, reason = _ports(chosen)
+        return cls(chosen, folder, ports, reason)
+
+    # Running.
+
+    async def start(self) -> None:
+        """Start every service. What started is stopped again when something can't.
+
+        Raises:
+            PortTaken: an address or port is in use.
+        """
+        try:
+            await self._start()
+        except BaseException:
+            await self.stop()
+            raise
+
+    async def _start(self) -> None:
+        network = self.definition.network
+        for name, cluster in self.clusters.items():
+            for node in cluster.definition.nodes:
+                running = Node(cluster, self.registrations[name], node.name)
+                self.nodes[node.name] = running
+                await running.start()
+        self._dhcp = await start_dhcp(
+            Scope(
+                option150=self._option150,
+                fixed={phone.identity.mac: phone.identity.address for phone in self.fleet.phones.values()},
+            ),
+            host=network.dhcp,
+            port=self.ports.dhcp,
+        )
+        sftp = await start_sftp(
+            atomicfile.private_folder(self.exchange_folder),
+            host=network.sftp,
+            port=network.sftp_port,
+            users={SFTP_USER: hash_password(self.sftp_password)},
+            host_key=self.folder / "sftp" / "host_key",
+        )
+        self._others.append(sftp)
+        try:
+            self._others.append(await start_pages(self._page, port=self.ports.web))
+        except PortTaken as error:
+            self.notices.append(f"the phones' status pages are off: {error}")
+        self._renewing = asyncio.create_task(self.fleet.keep_registered())
+
+    async def stop(self) -> None:
+        """Stop every service; state is on disk already."""
+        if self._renewing is not None:
+            self._renewing.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._renewing
+            self._renewing = None
+        while self._others:
+            await self._others.pop().stop()
+        if self._dhcp is not None:
+            await self._dhcp.stop()
+            self._dhcp = None
+        while self.nodes:
+            _, node = self.nodes.popitem()
+            await node.stop()
+
+    @contextlib.asynccontextmanager
+    async def running(self) -> AsyncIterator[Lab]:
+        """Started for as long as the context lasts. Raises as `start` does."""
+        with self.locked():
+            await self.start()
+            try:
+                yield self
+            finally:
+                await self.stop()
+
+    def locked(self) -> contextlib.AbstractContextManager[None]:
+        """That no other process runs this lab. Raises as `locked` does."""
+        return locked(self.folder)
+
+    # The network.
+
+    @property
+    def option150(self) -> tuple[str, ...]:
+        """TFTP servers that DHCP names to phones."""
+        return self._option150
+
+    def set_option150(self, servers: Sequence[str]) -> None:
+        """Change the scope's option 150; phones learn it at their next start."""
+        self._option150 = tuple(servers)
+        atomicfile.write(self.folder / "network.json", json.dumps({"option150": servers}).encode())
+        if self._dhcp is not None:
+            self._dhcp.set_option150(self._option150)
+
+    def point_at(self, cluster: str) -> tuple[str, ...]:
+        """Set option 150 to a cluster's TFTP servers, and give them.
+
+        Raises:
+            SettingsError: there is no such cluster.
+        """
+        servers = self.cluster(cluster).definition.tftp_addresses()
+        self.set_option150(servers)
+        return servers
+
+    def _read_option150(self) -> tuple[str, ...]:
+        try:
+            return tuple(json.loads((self.folder / "network.json").read_text("utf-8"))["option150"])
+        except FileNotFoundError:
+            homes = [phones.home for phones in self.definition.phones] or list(self.clusters)
+            return self.clusters[homes[0]].definition.tftp_addresses()
+
+    # Clusters and phones.
+
+    def cluster(self, name: str) -> Cluster:
+        """A cluster by name.
+
+        Raises:
+            SettingsError: there is none.
+        """
+        found = self.clusters.get(name)
+        if found is None:
+            raise SettingsError(f"there is no cluster {name} in this lab", f"It has {', '.join(self.clusters)}.")
+        return found
+
+    async def boot(self, phones: Iterable[LabPhone], on_done: Callable[[LabPhone], None] | None = None) -> None:
+        """Start or reset phones, as a device reset does."""
+        await self.fleet.boot(phones, on_done)
+
+    def cluster_of(self, phone: LabPhone) -> str | None:
+        """Name of the cluster where a phone is registered, as that cluster knows it."""
+        for name, registrations in self.registrations.items():
+            if registrations.find(phone.name) is not None:
+                return name
+        return None
+
+    def _page(self, address: str, target: str) -> tuple[str, bytes] | None:
+        phone = self.fleet.by_address.get(address)
+        return None if phone is None else page(phone, target)
+
+    # The SFTP server.
+
+    @property
+    def exchange_folder(self) -> Path:
+        """Where the SFTP server keeps what clusters exchange."""
+        return self.folder / "sftp" / "files"
+
+    def sftp_settings(self, directory: str = "/") -> SftpSettings:
+        """What an administrator would type on a publisher's page to use the lab's SFTP server."""
+        network = self.definition.network
+        return SftpSettings(
+            host=network.sftp,
+            port=network.sftp_port,
+            username=SFTP_USER,
+            password=self.sftp_password,
+            directory=directory,
+        )
+
+    def _password(self) -> str:
+        path = atomicfile.private_folder(self.folder / "sftp") / "password"
+        try:
+            return path.read_text("utf-8").strip()
+        except FileNotFoundError:
+            atomicfile.write(path, secrets.token_urlsafe(18).encode() + b"\n")
+            return path.read_text("utf-8").strip()
+
+
+def is_lab(folder: Path) -> bool:
+    """Whether a folder holds a lab."""
+    return (folder / "definition.json").exists()
+
+
+@contextlib.contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """That no other process runs the lab in `folder`, for as long as the context lasts.
+
+    Raises:
+        NotNow: one does.
+    """
+    descriptor = os.open(folder / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, atomicfile.PRIVATE_FILE)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise NotNow(f"the lab in {folder} is up already", "See it with `trustbridge lab status`.") from None
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _saved_definition(folder: Path) -> LabDefinition | None:
+    path = folder / "definition.json"
+    try:
+        return LabDefinition.model_validate_json(path.read_bytes())
+    except FileNotFoundError:
+        return None
+    except ValidationError:
+        raise SettingsError(
+            f"{path} does not describe a lab", "Forget what is in this folder: trustbridge lab wipe."
+        ) from None
+
+
+def _ports(definition: LabDefinition) -> tuple[Ports, str]:
+    shift = definition.network.port_shift
+    if shift != "auto":
+        return Ports(shift), ""
+    nodes = [cluster.address(node.name) for cluster in definition.clusters.values() for node in cluster.nodes]
+    phones = definition.network.phones.rsplit(".", 1)[0] + f".{definitions.FIRST_PHONE}"
+    return choose(nodes, definition.network.dhcp, phones)

@@ -1,0 +1,114 @@
+"""The services of one lab node: TVS, files over HTTP and TFTP, registration."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from trustbridge.lab.cluster import Cluster
+from trustbridge.lab.nodefiles import NodeFiles
+from trustbridge.lab.registrations import Registrations
+from trustbridge.pki.certificate import Certificate
+from trustbridge.pki.units import Store, Unit
+from trustbridge.services.provisioning import start_provisioning
+from trustbridge.services.registrar import RegistrarServer, Registration, RegistrationAnswer, start_registrar
+from trustbridge.services.tftp import start_tftp
+from trustbridge.services.tls import TlsIdentity
+from trustbridge.services.tvs import TvsServer, start_tvs
+
+
+class _Stoppable(Protocol):
+    async def stop(self) -> None: ...
+
+
+class Node:
+    """A node that runs: its services listen on its own address.
+
+    `services` names what runs, as `utils service list` would.
+    """
+
+    def __init__(self, cluster: Cluster, registrations: Registrations, name: str) -> None:
+        self.cluster = cluster
+        self.name = name
+        self.address = cluster.definition.address(name)
+        self.services: dict[str, _Stoppable] = {}
+        self._registrations = registrations
+        self._files: NodeFiles | None = None
+        self._tvs: TvsServer | None = None
+        self._secure_registrar: RegistrarServer | None = None
+
+    def _tls(self, unit: Unit) -> TlsIdentity:
+        identity = self.cluster.identity(self.name, unit)
+        return TlsIdentity((identity.certificate,), identity.private_key)
+
+    async def start(self) -> None:
+        """Start everything; what started is stopped again when something can't.
+
+        Raises:
+            PortTaken: an address or port is in use.
+        """
+        try:
+            await self._start()
+        except BaseException:
+            await self.stop()
+            raise
+
+    async def _start(self) -> None:
+        cluster, ports = self.cluster, self.cluster.ports
+        definition = cluster.definition.node(self.name)
+        self._tvs = await start_tvs(
+            cluster.vouch_index(self.name).answer,
+            self._tls(Unit.TVS),
+            host=self.address,
+            port=ports.tvs,
+            legacy_tls=cluster.definition.minimum_tls == "1.0",
+        )
+        self.services["Cisco Trust Verification Service"] = self._tvs
+        if definition.tftp:
+            self._files = NodeFiles(cluster, self.name)
+            self.services["Cisco Tftp"] = await start_tftp(self._files, host=self.address, port=ports.tftp)
+            self.services["Cisco Tftp (HTTP)"] = await start_provisioning(
+                self._files, host=self.address, port=ports.provisioning
+            )
+        if definition.callmanager:
+            self.services["Cisco CallManager"] = await start_registrar(
+                self._register, host=self.address, port=ports.sip
+            )
+            self._secure_registrar = await start_registrar(
+                self._register,
+                host=self.address,
+                port=ports.sips,
+                tls=self._tls(Unit.CALLMANAGER),
+                client_authorities=self._phone_authorities(),
+            )
+            self.services["Cisco CallManager (TLS)"] = self._secure_registrar
+        cluster.changed.append(self.refresh)
+
+    def _register(self, registration: Registration) -> RegistrationAnswer:
+        return self._registrations.judge(self.name, registration)
+
+    def _phone_authorities(self) -> list[Certificate]:
+        """Whose LSCs are accepted: CAPF certificates in this node's CAPF-trust (TB152)."""
+        return [entry.certificate for entry in self.cluster.stores[self.name].entries(Store.CAPF_TRUST)]
+
+    def refresh(self) -> None:
+        """Take up what changed in the cluster: stores, mode, parameters. Nobody is disconnected."""
+        if self._tvs is not None:
+            self._tvs.set_answer(self.cluster.vouch_index(self.name).answer)
+        if self._files is not None:
+            self._files.rebuild()
+        if self._secure_registrar is not None:
+            authorities = self._phone_authorities()
+            if set(authorities) != set(self._secure_registrar.client_authorities):
+                self._secure_registrar.client_authorities = authorities
+
+    async def stop_service(self, name: str) -> None:
+        """Stop one service, as an outage; it stays down until the node starts again. KeyError when it does not run."""
+        await self.services.pop(name).stop()
+
+    async def stop(self) -> None:
+        """Stop everything; again, nothing happens."""
+        if self.refresh in self.cluster.changed:
+            self.cluster.changed.remove(self.refresh)
+        while self.services:
+            _, service = self.services.popitem()
+            await service.stop()

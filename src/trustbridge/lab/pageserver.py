@@ -1,0 +1,94 @@
+"""One HTTP listener for the status pages of all phones: the local address of a connection tells which was asked."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import Callable
+
+import h11
+
+from trustbridge.services.listening import port_taken
+
+#: (local address, request target) -> content type and content, or None for "not found".
+PageSource = Callable[[str, str], tuple[str, bytes] | None]
+
+#: Seconds a client may take for its request; and bytes of it.
+PATIENCE = 10.0
+MAX_REQUEST = 16 * 1024
+_SO_BINDTODEVICE = 25
+
+
+class PageServer:
+    """Made by `start_pages`; serves until `stop()`."""
+
+    def __init__(self, server: asyncio.Server) -> None:
+        self._server = server
+
+    @property
+    def address(self) -> tuple[str, int]:
+        """Where it listens."""
+        host, port = self._server.sockets[0].getsockname()[:2]
+        return host, port
+
+    async def stop(self) -> None:
+        """Close the listener."""
+        self._server.close()
+        await self._server.wait_closed()
+
+
+async def start_pages(source: PageSource, *, port: int) -> PageServer:
+    """Serve pages on every loopback address at once, and on no other: the socket is bound to the loopback device.
+
+    Raises:
+        PortTaken: the port is in use, or this user may not bind it.
+    """
+    listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, _SO_BINDTODEVICE, b"lo\0")
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind(("", port))  # every address, of the loopback device alone
+        listener.setblocking(False)
+        server = await asyncio.start_server(
+            lambda reader, writer: _serve(source, reader, writer), sock=listener, limit=MAX_REQUEST
+        )
+    except OSError as error:
+        listener.close()
+        raise port_taken("The phones' status pages", "the loopback device", port, error) from error
+    return PageServer(server)
+
+
+async def _serve(source: PageSource, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    """One connection, one request."""
+    connection = h11.Connection(h11.SERVER, max_incomplete_event_size=MAX_REQUEST)
+    try:
+        async with asyncio.timeout(PATIENCE):
+            writer.write(await _answer(connection, source, reader, writer))
+            await writer.drain()
+    except (OSError, TimeoutError, h11.ProtocolError):
+        pass  # a client that left, dawdled, or does not speak HTTP
+    finally:
+        writer.close()
+
+
+async def _answer(
+    connection: h11.Connection,
+    source: PageSource,
+    reader: asyncio.StreamReader,
+    writer: asyncio.StreamWriter,
+) -> bytes:
+    while (event := connection.next_event()) is h11.NEED_DATA:
+        connection.receive_data(await reader.read(4096))
+    if not isinstance(event, h11.Request):
+        return b""
+    local = writer.get_extra_info("sockname")[0]
+    found = None
+    if event.method in (b"GET", b"HEAD"):
+        found = source(local, event.target.decode("ascii", "replace"))
+    status = 200 if found is not None else 404
+    kind, content = found or ("text/plain", b"not found\n")
+    headers = [("Content-Type", kind), ("Content-Length", str(len(content))), ("Connection", "close")]
+    answer = connection.send(h11.Response(status_code=status, headers=headers)) or b""
+    if event.method != b"HEAD":
+        answer += connection.send(h11.Data(data=content)) or b""
+    return answer

@@ -1,0 +1,266 @@
+"""A lab phone: the decision procedure of `trust.phone`, run over real sockets from an address of its own."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from pathlib import Path
+
+from trustbridge.errors import DecodeError, Refused, TrustbridgeError, Unreachable
+from trustbridge.lab.flash import FlashFolder
+from trustbridge.lab.ports import Ports
+from trustbridge.services.ask import ask_tvs
+from trustbridge.services.fetch import http_get, tftp_get
+from trustbridge.services.lease import Lease, obtain_lease
+from trustbridge.services.registration import ClientTls, register
+from trustbridge.services.tls import TlsIdentity, client_context
+from trustbridge.trust import installed
+from trustbridge.trust.events import (
+    AskTvs,
+    Booted,
+    Command,
+    Downloaded,
+    DownloadFailed,
+    Event,
+    Fetch,
+    Install,
+    Line,
+    Outcome,
+    Refusal,
+    Register,
+    Registered,
+    RegistrationFailed,
+    RegistrationTarget,
+    ShowStatus,
+    Stop,
+    TvsAnswered,
+    TvsFailed,
+)
+from trustbridge.trust.models import PhoneModel
+from trustbridge.trust.phone import Phone as Procedure
+
+#: Seconds a phone waits for a server; short, because everything is on loopback.
+PATIENCE = 4.0
+#: Seconds a registration lasts; the fleet renews it before.
+EXPIRES = 3600
+#: Larger files are not downloaded to their end.
+MAX_DOWNLOAD = 1 << 20
+#: Status messages a phone keeps, as its page shows them.
+KEPT_STATUS = 50
+
+
+class Standing(StrEnum):
+    """Where a phone stands, seen from itself."""
+
+    OFF = "off"
+    BOOTING = "booting"
+    REGISTERED = "registered"
+    NOT_REGISTERED = "not registered"
+
+
+@dataclass(frozen=True, slots=True)
+class PhoneIdentity:
+    """What is printed on a phone, and where it is plugged in.
+
+    Attributes:
+        name: `SEP` and the MAC address in capitals.
+        address: its own in 127.0.0.0/8.
+    """
+
+    name: str
+    model: PhoneModel
+    address: str
+
+    @property
+    def mac(self) -> str:
+        """As DHCP writes it, with colons."""
+        digits = self.name.removeprefix("SEP").lower()
+        return ":".join(digits[place : place + 2] for place in range(0, 12, 2))
+
+
+@dataclass(frozen=True, slots=True)
+class PhoneNetwork:
+    """What the phones are plugged into."""
+
+    dhcp: str
+    ports: Ports
+
+
+class LabPhone:
+    """One phone. `boot` runs the whole procedure; in between, it is registered or not."""
+
+    def __init__(
+        self, identity: PhoneIdentity, folder: Path, network: PhoneNetwork, clock: Callable[[], datetime]
+    ) -> None:
+        self.identity = identity
+        self.flash = FlashFolder(folder)
+        self.standing = Standing.OFF
+        self.outcome: Outcome | None = None
+        self.transcript: list[Line] = []
+        self.status: deque[tuple[datetime, str]] = deque(maxlen=KEPT_STATUS)
+        self.tftp_servers: tuple[str, ...] = ()
+        self.registered_with: RegistrationTarget | None = None
+        self._network = network
+        self._clock = clock
+        self._tls: TlsIdentity | None = None
+
+    @property
+    def name(self) -> str:
+        """`SEP` and the MAC address."""
+        return self.identity.name
+
+    def show(self, message: str) -> None:
+        """Add a status message."""
+        self.status.append((self._clock(), message))
+
+    def trust_lists(self) -> str:
+        """The installed trust lists and their signers, in words."""
+        return installed.read(self.flash.read(), self.identity.model)[0].describe()
+
+    async def boot(self) -> Outcome:
+        """Start, or start again: DHCP, trust lists, configuration, registration. Never raises for what others do."""
+        await self._leave()
+        self.standing = Standing.BOOTING
+        self._tls = self._load_lsc()
+        self.tftp_servers = await self._option150()
+        procedure = Procedure(self.name, self.identity.model)
+        self.transcript = procedure.transcript
+        self.outcome = await self._run(procedure, Booted(self.flash.read(), self.tftp_servers, self._clock()))
+        self.registered_with = self.outcome.registered
+        self.standing = Standing.REGISTERED if self.registered_with is not None else Standing.NOT_REGISTERED
+        return self.outcome
+
+    async def renew(self) -> bool:
+        """Register again where it is registered; False when that fails."""
+        target = self.registered_with
+        if target is None:
+            return False
+        fault = await self._register(target, EXPIRES, lambda _: None)
+        if fault is not None:
+            self.standing, self.registered_with = Standing.NOT_REGISTERED, None
+        return fault is None
+
+    async def _leave(self) -> None:
+        """Take the registration back, as a phone does that resets; a Unified CM that is gone changes nothing."""
+        if self.registered_with is not None:
+            await self._register(self.registered_with, 0, lambda _: None)
+            self.registered_with = None
+
+    def _load_lsc(self) -> TlsIdentity | None:
+        lsc = self.flash.lsc()
+        return None if lsc is None else TlsIdentity((lsc.certificate,), lsc.private_key)
+
+    async def _option150(self) -> tuple[str, ...]:
+        try:
+            lease: Lease = await obtain_lease(
+                self._network.dhcp,
+                self._network.ports.dhcp,
+                mac=self.identity.mac,
+                address=self.identity.address,
+                vendor_class=f"Cisco Systems, Inc. IP Phone {self.identity.model.name}",
+                timeout=PATIENCE,
+            )
+        except TrustbridgeError:
+            self.show("DHCP timeout")
+            return ()
+        return lease.option150
+
+    # Carrying out commands.
+
+    async def _run(self, procedure: Procedure, first: Event) -> Outcome:
+        pending: list[Command] = procedure.handle(first)
+        while True:
+            event: Event | None = None
+            for command in pending:
+                match command:
+                    case ShowStatus(message):
+                        self.show(message)
+                    case Install(kept, content):
+                        self.flash.write(kept, content)
+                    case Fetch():
+                        event = await self._fetch(command)
+                    case AskTvs():
+                        event = await self._ask(command, procedure)
+                    case Register(target):
+                        event = await self._try_register(target, procedure)
+                    case Stop(outcome):
+                        return outcome
+            assert event is not None  # every step of the procedure ends in a question or in Stop
+            pending = procedure.handle(event)
+
+    async def _fetch(self, fetch: Fetch) -> Event:
+        """HTTP first, then TFTP, from each server in turn; the first that answers decides."""
+        ports = self._network.ports
+        failures: list[str] = []
+        for server in fetch.servers:
+            for get, port in ((http_get, ports.provisioning), (tftp_get, ports.tftp)):
+                try:
+                    content = await get(
+                        server,
+                        port,
+                        fetch.name,
+                        local_address=self.identity.address,
+                        timeout=PATIENCE,
+                        max_bytes=MAX_DOWNLOAD,
+                    )
+                except TrustbridgeError as error:
+                    failures.append(error.message)
+                    continue
+                return Downloaded(fetch.name, content, server)
+        return DownloadFailed(fetch.name, "; ".join(failures) or "no server to ask")
+
+    async def _ask(self, ask: AskTvs, procedure: Procedure) -> Event:
+        refused: list[tuple[Refusal, str]] = []
+
+        def check(certificate: bytes) -> str | None:
+            fault = procedure.refuses_tvs(certificate)
+            if fault is None:
+                return None
+            refused.append(fault)
+            return fault[1]
+
+        try:
+            reply = await ask_tvs(
+                ask.server.address,
+                ask.server.port,
+                ask.request,
+                local_address=self.identity.address,
+                timeout=PATIENCE,
+                check_certificate=check,
+                tls_context=client_context(legacy=True) if self.identity.model.legacy_tls else None,
+            )
+        except (Unreachable, Refused) as error:
+            refusal = refused[0][0] if refused else Refusal.TVS_UNREACHABLE
+            return TvsFailed(ask.server, refusal, refused[0][1] if refused else error.message)
+        except DecodeError as error:
+            return TvsFailed(ask.server, Refusal.TVS_ANSWER, error.message)
+        return TvsAnswered(ask.server, reply.response)
+
+    async def _try_register(self, target: RegistrationTarget, procedure: Procedure) -> Event:
+        fault = await self._register(target, EXPIRES, procedure.refuses_call_manager)
+        return Registered(target) if fault is None else RegistrationFailed(target, *fault)
+
+    async def _register(
+        self, target: RegistrationTarget, expires: int, check: Callable[[bytes], str | None]
+    ) -> tuple[str, bool] | None:
+        """Register; None when accepted, else the reason and whether somebody said no."""
+        tls = ClientTls(identity=self._tls, check_certificate=check) if target.secure else None
+        try:
+            result = await register(
+                target.name,
+                target.port,
+                device=self.name,
+                model=str(self.identity.model.number),
+                local_address=self.identity.address,
+                expires=expires,
+                tls=tls,
+                timeout=PATIENCE,
+            )
+        except TrustbridgeError as error:
+            return error.message, isinstance(error, Refused)
+        if result.code == 200:
+            return None
+        return f"{result.code} {result.reason}", True

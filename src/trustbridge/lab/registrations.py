@@ -1,0 +1,107 @@
+"""Who is registered with which node of a lab cluster, and who may be."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from trustbridge.lab.cluster import Cluster, Device
+from trustbridge.services.registrar import Registration, RegistrationAnswer
+from trustbridge.trust.configuration import SECURITY_AUTHENTICATED, SECURITY_INSECURE
+from trustbridge.trust.models import MODELS
+
+#: Seconds a registration may last at the most.
+MAX_EXPIRES = 86_400
+_MODEL_NAMES = {str(model.number): model.name for model in MODELS.values()}
+
+
+@dataclass(frozen=True, slots=True)
+class Registered:
+    """A phone's registration."""
+
+    device: str
+    node: str
+    address: str
+    secure: bool
+    since: datetime
+    until: datetime
+
+
+class Registrations:
+    """The registrations of one cluster, known on all of its nodes."""
+
+    def __init__(self, cluster: Cluster) -> None:
+        self._cluster = cluster
+        self._registered: dict[str, Registered] = {}
+        self.rejected: dict[str, str] = {}
+        self.changed: list[Callable[[], None]] = []
+
+    def __len__(self) -> int:
+        return len(self._registered)
+
+    def find(self, device: str) -> Registered | None:
+        """A phone's registration, or None when it has none that still holds."""
+        found = self._registered.get(device)
+        return found if found is not None and found.until > self._cluster.clock() else None
+
+    def all(self) -> list[Registered]:
+        """Every registration that still holds, by device name."""
+        now = self._cluster.clock()
+        return [found for _, found in sorted(self._registered.items()) if found.until > now]
+
+    def judge(self, node: str, registration: Registration) -> RegistrationAnswer:
+        """Accept or reject a REGISTER, and remember it."""
+        name = registration.device
+        if registration.expires == 0:
+            found = self._registered.get(name)
+            if found is not None and found.node == node:
+                del self._registered[name]
+            self._tell()
+            return RegistrationAnswer.accepted(0)
+        fault = self._fault(registration)
+        if fault is not None:
+            self.rejected[name] = fault.reason
+            self._registered.pop(name, None)
+            self._tell()
+            return fault
+        now = self._cluster.clock()
+        expires = min(registration.expires, MAX_EXPIRES)
+        before = self.find(name)
+        self._registered[name] = Registered(
+            name,
+            node,
+            registration.contact[0],
+            registration.secure,
+            before.since if before is not None and before.node == node else now,
+            now + timedelta(seconds=expires),
+        )
+        self.rejected.pop(name, None)
+        self._tell()
+        return RegistrationAnswer.accepted(expires)
+
+    def _fault(self, registration: Registration) -> RegistrationAnswer | None:
+        device = self._cluster.devices.get(registration.device)
+        if device is None:
+            if not self._cluster.definition.auto_registration:
+                return RegistrationAnswer.rejected(404, "Device unknown and auto-registration is off")
+            device = self._auto_register(registration)
+        if device.security_mode >= SECURITY_AUTHENTICATED:
+            if not registration.secure:
+                return RegistrationAnswer.rejected(403, "Security profile requires TLS")
+            if f"CN={registration.device}" not in registration.peer_subject.split(";"):
+                return RegistrationAnswer.rejected(403, "Certificate names another device")
+        elif registration.secure:
+            return RegistrationAnswer.rejected(403, "Security profile is non-secure")
+        return None
+
+    def _auto_register(self, registration: Registration) -> Device:
+        group = self._cluster.definition.unified_cm_groups[0].name
+        model = _MODEL_NAMES.get(registration.model, f"model {registration.model}")
+        device = Device(registration.device, model, SECURITY_INSECURE, group)
+        self._cluster.add_devices([device])
+        return device
+
+    def _tell(self) -> None:
+        for listener in self.changed:
+            listener()

@@ -1,0 +1,98 @@
+"""The phones' status pages: tables of name and value, under the paths real phones use. Pure: a phone in, bytes out.
+
+Source: `cucm-interfaces`, section 5. All phones share one listening socket; the local address of a connection tells
+which phone was asked.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable
+from html import escape
+from urllib.parse import parse_qs, urlsplit
+from xml.sax.saxutils import escape as escape_xml
+
+from trustbridge.lab.phone import LabPhone
+from trustbridge.trust import configuration as configurations
+from trustbridge.trust.configuration import Configuration
+
+HTML, XML = "text/html; charset=utf-8", "text/xml; charset=utf-8"
+_SERVICEABILITY = "/CGI/Java/Serviceability"
+
+Rows = list[tuple[str, str]]
+
+
+def page(phone: LabPhone, target: str) -> tuple[str, bytes] | None:
+    """Content type and content of what a phone shows under `target` (path and query); None where it has nothing.
+
+    A phone whose configuration switches web access off shows nothing at all.
+    """
+    configuration = _configuration(phone)
+    if configuration is not None and not configuration.web_access:
+        return None
+    parts = urlsplit(target)
+    adapter = parse_qs(parts.query).get("adapter", [""])[0]
+    match parts.path, adapter:
+        case ("/", "") | ("/CGI/Java/Serviceability", "device.statistics.device"):
+            return _html(phone, "Device Information", _device(phone))
+        case ("/CGI/Java/Serviceability", "device.statistics.configuration") | ("/NetworkConfiguration", _):
+            return _html(phone, "Network Setup", _network(phone, configuration))
+        case ("/CGI/Java/Serviceability", "device.settings.status.messages"):
+            rows = [(f"{when:%H:%M:%S %d/%m/%y}", message) for when, message in phone.status]
+            return _html(phone, "Status Messages", rows)
+        case ("/CGI/Java/Serviceability", "device.statistics.consolelog"):
+            marks = {True: "OK", False: "FAIL", None: ""}
+            return _html(phone, "Console Logs", [(marks[line.ok], line.text) for line in phone.transcript])
+        case ("/DeviceInformationX", _):
+            return _xml("DeviceInformation", _device(phone))
+        case ("/NetworkConfigurationX", _):
+            return _xml("NetworkConfiguration", _network(phone, configuration))
+    return None
+
+
+def _configuration(phone: LabPhone) -> Configuration | None:
+    content = phone.flash.read().configuration
+    return None if content is None else configurations.parse(content)
+
+
+def _device(phone: LabPhone) -> Rows:
+    return [
+        ("MAC Address", phone.name.removeprefix("SEP")),
+        ("Host Name", phone.name),
+        ("Model Number", phone.identity.model.name),
+    ]
+
+
+def _network(phone: LabPhone, configuration: Configuration | None) -> Rows:
+    rows: Rows = [("DHCP", "Yes"), ("IP Address", phone.identity.address), ("Alternate TFTP", "No")]
+    rows += [(f"TFTP Server {place}", server) for place, server in enumerate(phone.tftp_servers, start=1)]
+    if configuration is not None:
+        for place, member in enumerate(configuration.call_managers, start=1):
+            active = phone.registered_with is not None and phone.registered_with.name == member.name
+            rows.append((f"Unified CM {place}", f"{member.name}{' Active' if active else ''}"))
+        rows += [(f"TVS {place}", str(server)) for place, server in enumerate(configuration.tvs, start=1)]
+    flash = phone.flash.read()
+    for name, content in (("CTL", flash.ctl), ("ITL", flash.itl)):
+        installed = "Not Installed" if content is None else hashlib.sha1(content).hexdigest().upper()  # noqa: S324 - as phones print it
+        rows.append((f"{name} File", installed))
+    return rows
+
+
+def _html(phone: LabPhone, title: str, rows: Iterable[tuple[str, str]]) -> tuple[str, bytes]:
+    lines = "\n".join(f"<TR><TD><B>{escape(name)}</B></TD><TD>{escape(value)}</TD></TR>" for name, value in rows)
+    text = (
+        f"<!DOCTYPE html>\n<HTML><HEAD><TITLE>{escape(phone.name)}: {title}</TITLE></HEAD><BODY>"
+        f"<H1>{title}</H1><P>{escape(phone.identity.model.name)} ( {escape(phone.name)} )</P>"
+        f"<TABLE>\n{lines}\n</TABLE></BODY></HTML>\n"
+    )
+    return HTML, text.encode()
+
+
+def _xml(root: str, rows: Iterable[tuple[str, str]]) -> tuple[str, bytes]:
+    elements = "".join(f"<{_tag(name)}>{escape_xml(value)}</{_tag(name)}>" for name, value in rows)
+    return XML, f'<?xml version="1.0" encoding="UTF-8"?>\n<{root}>{elements}</{root}>\n'.encode()
+
+
+def _tag(name: str) -> str:
+    """`TFTP Server 1` as real phones' XML names it: `TFTPServer1`."""
+    return "".join(character for character in name if character.isalnum())
