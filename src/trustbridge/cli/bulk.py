@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from trustbridge.cli.lab import FolderOption, Json, ask_lab
+from trustbridge.cli.passwords import PASSWORD_VARIABLE, read_password
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -32,11 +33,7 @@ def configure(
     user: Annotated[str | None, typer.Option("--user", show_default=False)] = None,
     password_file: Annotated[
         Path | None,
-        typer.Option(
-            "--password-file",
-            help="First line is the password. Else TRUSTBRIDGE_SFTP_PASSWORD, else you are asked.",
-            show_default=False,
-        ),
+        typer.Option(help=f"File whose first line is the password. Else: ${PASSWORD_VARIABLE}, or a question."),
     ] = None,
     key: Annotated[Path | None, typer.Option("--key", help="A private key instead.", show_default=False)] = None,
     directory: Annotated[str, typer.Option("--directory", help="The same for all clusters.")] = "/",
@@ -53,15 +50,9 @@ def configure(
         if key is not None:
             request["key_file"] = str(key.absolute())
         else:
-            request["password"] = _password(password_file, f"{user}@{host}")
+            request["password"] = read_password(f"{user}@{host}", password_file)
     found = ask_lab(folder, "Configuring", do="sftp", cluster=cluster, **request)
     typer.echo(f"{cluster} uses {found['server']}")
-
-
-def _password(file: Path | None, whose: str) -> str:
-    from trustbridge.cli.sftp import read_password
-
-    return read_password(file, f"Password of {whose}")
 
 
 @app.command("list")
@@ -90,7 +81,7 @@ def list_(cluster: Cluster, folder: FolderOption = None, as_json: Json = False) 
     ]
     columns = ("cluster", "node", "type", "file", "bytes", "exported (UTC)", "certificates")
     console.print(screen.table("Exported", columns, rows))
-    rows = [
+    joined = [
         (
             item["type"],
             item["file"],
@@ -100,7 +91,7 @@ def list_(cluster: Cluster, folder: FolderOption = None, as_json: Json = False) 
         )
         for item in found["consolidated"]
     ]
-    console.print(screen.table("Consolidated", ("type", "file", "by", "when (UTC)", ""), rows))
+    console.print(screen.table("Consolidated", ("type", "file", "by", "when (UTC)", ""), joined))
     for name in found["others"]:
         console.print(f"[dim]also there: {escape(name)}[/]")
 

@@ -15,7 +15,7 @@ from trustbridge.lab.ports import Ports
 from trustbridge.services.ask import ask_tvs
 from trustbridge.services.fetch import http_get, tftp_get
 from trustbridge.services.lease import Lease, obtain_lease
-from trustbridge.services.registration import ClientTls, register
+from trustbridge.services.register import ClientTls, register
 from trustbridge.services.tls import TlsIdentity, client_context
 from trustbridge.trust import installed
 from trustbridge.trust.events import (
