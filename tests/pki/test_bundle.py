@@ -143,6 +143,13 @@ def test_a_private_key_inside_is_refused_whatever_the_password(
         assert "openssl pkcs12" in caught.value.hint
 
 
+def test_a_bundle_without_certificates_is_refused() -> None:
+    # Version 3, content "data" with no safe in it, no integrity check.
+    empty = bytes.fromhex("3016 020103 3011 06092a864886f70d010701 a004 0402 3000")
+    with pytest.raises(InvalidBundle, match="holds no certificate"):
+        read_bundle(empty, password=PASSWORD)
+
+
 def test_no_key_bag_is_ever_written(bundle: bytes, identities: dict[Unit, Identity]) -> None:
     held = pkcs12.load_pkcs12(bundle, PASSWORD.encode())
     assert held.key is None

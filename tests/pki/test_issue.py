@@ -75,6 +75,7 @@ def test_certificates_last_five_years_are_self_signed_and_have_sixteen_byte_seri
 def test_extensions_are_those_of_unified_cm(identities: dict[Unit, Identity]) -> None:
     extensions = identities[Unit.CALLMANAGER].certificate.x509.extensions
     usage = extensions.get_extension_for_class(x509.KeyUsage).value
+    assert extensions.get_extension_for_class(x509.KeyUsage).critical
     assert usage.digital_signature
     assert usage.key_encipherment
     assert usage.data_encipherment
@@ -96,6 +97,8 @@ def test_only_capf_is_an_authority_of_its_own_and_only_for_phones(
     phone = locally_significant(
         identities[Unit.CAPF], device="SEP001122334455", organisation=organisation, now=now, key="p256"
     )
+    constraints = identities[Unit.CAPF].certificate.x509.extensions.get_extension_for_class(x509.BasicConstraints)
+    assert constraints.value.path_length == 0
     assert not phone.certificate.is_ca
     assert phone.certificate.subject.startswith("CN=SEP001122334455;OU=TAC;O=")
     assert phone.certificate.issuer == identities[Unit.CAPF].certificate.subject

@@ -64,6 +64,7 @@ def test_forms_of_one_name_give_equal_text(one: str, other: str) -> None:
         ("1.2.3=#040161", "1.2.3=\\#040161"),
         ("CN=a", "a"),
         ("CN=", ""),
+        ("CN=a", "\\43N=a"),
     ],
 )
 def test_different_names_give_different_text(one: str, other: str) -> None:
