@@ -47,8 +47,8 @@ def serve(
         bool,
         typer.Option(
             "--legacy-algorithms",
-            help="Also serve publishers that know only SHA-1, CBC and ssh-rsa (before release 12). Weakens the "
-            "encryption for all of them.",
+            help="Also serve old publishers that know only SHA-1, CBC and ssh-rsa. Weakens the encryption "
+            "for all of them.",
         ),
     ] = False,
 ) -> None:
@@ -61,6 +61,8 @@ def serve(
     _check_outside(directory, password_file)
     import asyncio
 
+    from trustbridge import settings
+
     asyncio.run(
         _serve(
             directory,
@@ -68,7 +70,7 @@ def serve(
             password,
             address=(listen, port),
             authorized_keys=authorized_keys,
-            host_key=host_key or Path(typer.get_app_dir("trustbridge")) / "sftp_host_key",
+            host_key=host_key or settings.load().state_folder / "sftp_host_key",
             read_only=read_only,
             legacy_algorithms=legacy_algorithms,
         )

@@ -203,13 +203,27 @@ class SftpDirectory:
 
     @asynccontextmanager
     async def _answer(self) -> AsyncIterator[None]:
-        """Wait for one answer. A server that owes one is not asked anything more: later calls fail at once."""
-        try:
-            async with asyncio.timeout(self._timeout):
-                yield
-        except TimeoutError:
+        """Wait for one answer. A server that owes one for too long is not asked anything more.
+
+        The connection is cut, which makes asyncssh give up; cancelling it instead would have it ask the server to close
+        what it had open, and wait for that.
+        """
+        expired = False
+
+        def give_up() -> None:
+            nonlocal expired
+            expired = True
             self._connection.abort()
+
+        timer = asyncio.get_running_loop().call_later(self._timeout, give_up)
+        try:
+            yield
+        except (asyncssh.Error, OSError) as error:
+            if expired:
+                raise TimeoutError from error
             raise
+        finally:
+            timer.cancel()
 
     @contextmanager
     def _edge(self, what: str) -> Iterator[None]:
@@ -337,13 +351,13 @@ def _read_key(path: Path) -> asyncssh.SSHKey:
         return asyncssh.read_private_key(path)
     except OSError as error:
         raise SettingsError(f"can't read the key file {path}: {error.strerror or error}") from error
-    except asyncssh.KeyEncryptionError as error:
+    except ValueError as error:  # KeyImportError and KeyEncryptionError have no other base in common
+        if "encrypt" not in str(error):
+            raise SettingsError(f"there is no private key in {path}: {error}") from error
         raise SettingsError(
             f"the key in {path} is encrypted, and nobody is here to type its passphrase",
             f"Use a key made for this purpose: ssh-keygen -t ed25519 -N '' -f {path.with_name('trustbridge_key')}",
         ) from error
-    except asyncssh.KeyImportError as error:
-        raise SettingsError(f"there is no private key in {path}: {error}") from error
 
 
 def _is_regular(attributes: asyncssh.SFTPAttrs) -> bool:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import errno
 import os
 import socket
+import warnings
 from dataclasses import dataclass
 
 import asyncssh
@@ -21,6 +22,10 @@ from trustbridge.errors import (
     Unreachable,
 )
 from trustbridge.exchange.directory import SftpSettings
+
+# The classic Diffie-Hellman groups are all that old servers have. cryptography says that it will drop them one day, on
+# the terminal of whoever connects to such a server.
+warnings.filterwarnings("ignore", "Diffie-Hellman over finite fields", UserWarning)
 
 _HOST_KEY_KINDS = (
     "ssh-ed25519",

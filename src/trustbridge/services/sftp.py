@@ -148,7 +148,7 @@ class _House:
         self._busy: set[ConfinedFiles] = set()
         self._checks = asyncio.Semaphore(_CHECKS_AT_ONCE)
         #: What an unknown user's password is compared with, so that the answer takes as long.
-        self._nobody = hash_password(secrets.token_hex())
+        self._nobody = PasswordHash(secrets.token_bytes(16), secrets.token_bytes(64))
 
     async def admits(self, user: str, password: str) -> bool:
         """Whether this is a user's password."""
@@ -248,8 +248,8 @@ async def start_sftp(
         host_key: the server's private key; an ed25519 key is made there (mode 0600) when the file is missing.
         authorized_keys: in OpenSSH's format, good for every user named in `users`; read at each login.
         read_only: refuse everything that changes anything.
-        legacy_algorithms: also serve clients that know nothing newer than SHA-1, CBC and ssh-rsa, as publishers of
-            releases before 12 do: see `SftpSettings.legacy_algorithms` for what that weakens. Adds an RSA host key,
+        legacy_algorithms: also serve clients that know nothing newer than SHA-1, CBC and ssh-rsa, as old
+            publishers: see `SftpSettings.legacy_algorithms` for what that weakens. Adds an RSA host key,
             kept beside the other as `<host_key>_rsa`.
         limits: what clients may use.
 
@@ -323,7 +323,7 @@ def _host_key(path: Path, kind: str) -> asyncssh.SSHKey:
         key = asyncssh.read_private_key(path)
     except OSError as error:
         raise SettingsError(f"can't use the host key {path}: {error.strerror or error}") from error
-    except asyncssh.KeyImportError as error:
+    except ValueError as error:  # KeyImportError and KeyEncryptionError have no other base in common
         raise SettingsError(
             f"there is no unencrypted private key in {path}: {error}",
             "Move it away to have a new one made; clients that pinned the old one will complain.",
