@@ -75,10 +75,9 @@ class PhoneIdentity:
     address: str
 
     @property
-    def mac(self) -> str:
-        """As DHCP writes it, with colons."""
-        digits = self.name.removeprefix("SEP").lower()
-        return ":".join(digits[place : place + 2] for place in range(0, 12, 2))
+    def mac(self) -> bytes:
+        """Six bytes, as in its name."""
+        return bytes.fromhex(self.name.removeprefix("SEP"))
 
 
 @dataclass(frozen=True, slots=True)
