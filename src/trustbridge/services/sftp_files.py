@@ -31,7 +31,8 @@ from trustbridge.exchange.directory import is_part_name, part_name
 from trustbridge.services.sftp_root import ConfinedRoot
 
 _LOG = logging.getLogger("trustbridge.services.sftp")
-#: The longest answer to one read request, bytes; SFTP lets a server answer less than was asked for.
+#: The longest answer to one read request, bytes; SFTP lets a server answer less than was asked for. Not less than this:
+#: when asyncssh copies a file on the server it takes a shorter answer for the end.
 _MAX_READ = 256 * 1024
 _WRITING = asyncssh.FXF_WRITE | asyncssh.FXF_APPEND
 _OPEN_FLAGS = (
@@ -227,6 +228,7 @@ class ConfinedFiles(asyncssh.SFTPServer):
 
     def setstat(self, path: bytes, attrs: asyncssh.SFTPAttrs) -> None:
         """Size and times; modes and owners stay as they are."""
+        self._root.stat(path)  # refuses links, also where there is nothing to set
         if attrs.size is not None:
             self._check_size(attrs.size)
             descriptor = self._root.open(path, os.O_WRONLY)
