@@ -10,7 +10,7 @@ PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11; 
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help setup demo test lint types bench lock programs clean
+.PHONY: help setup demo test lint types bench picture lock programs clean
 help:  ## this list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## */  make \1\t/' | expand -t 18
 
@@ -43,6 +43,9 @@ types: setup
 
 bench: setup  ## speed, as ratios against peers and limits
 	@$(BIN)/python -m bench
+
+picture: setup  ## draw docs/demo.svg from a real run
+	@$(BIN)/python tools/demo-picture
 
 lock:  ## renew requirements.lock (needs uv)
 	@uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url \

@@ -43,8 +43,8 @@ class Silent:
 class DemoScreen:
     """Somebody looks on. Use as a context; `summary` afterwards."""
 
-    def __init__(self) -> None:
-        self.console: Console = screen.console()
+    def __init__(self, console: Console | None = None) -> None:
+        self.console = console or screen.console()
         self._live = (
             Live(console=self.console, get_renderable=self._picture, refresh_per_second=8)
             if self.console.is_terminal
@@ -120,8 +120,12 @@ class DemoScreen:
         parts.append(Text.from_markup(f"[cyan]{seconds:4.0f} s[/]  {self._doing}{counted}"))
         return Group(*parts)
 
+    def picture_of_phones(self) -> RenderableType:
+        """Where the phones are; nothing before there is a lab."""
+        return "" if self._lab is None else self._bars(self._lab)
+
     def _bars(self, lab: Lab) -> Table:
-        """Where the phones are, as a bar a place."""
+        """A bar a place."""
         phones = list(lab.fleet.phones.values())
         places = Counter(_place(lab, phone) for phone in phones)
         table = Table.grid(padding=(0, 2))
