@@ -247,6 +247,11 @@ class Reader:
         self._data = bytearray()
         self._max_body = max_body
 
+    @property
+    def held(self) -> int:
+        """Bytes kept: part of a message, or whole messages not yet asked for."""
+        return len(self._data)
+
     def feed(self, data: bytes) -> TvsMessage | None:
         """Add `data`; give the next whole message or None.
 
