@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Final
+from dataclasses import dataclass
+from typing import Final, NoReturn
 from xml.parsers import expat
 
 from trustbridge.errors import DecodeError, InvalidCertificate, InvalidInput
@@ -100,15 +101,15 @@ def inspect_configuration(data: bytes, start: int = 0) -> Inspection:
     try:
         read = configuration.parse(data)
     except InvalidInput as error:
-        offset, what = _xml_fault(data)
-        text = f"not a phone configuration: {what}" if what else error.message
-        return unreadable(Kind.CONFIGURATION, len(data), text, start + offset)
+        scan = _scan(data)
+        text = f"not a phone configuration: {scan.fault}" if scan.fault else error.message
+        return unreadable(Kind.CONFIGURATION, len(data), text, start + scan.offset)
     return Inspection(Kind.CONFIGURATION, len(data), _configuration_facts(read), problems=tuple(_judge(read)))
 
 
-def is_device(data: bytes) -> bool:
-    """Whether XML is a phone's own configuration and not one of the other lists a cluster signs (ring tones, ...)."""
-    return b"<device" in data[:4096]
+def is_phone_configuration(data: bytes) -> bool:
+    """Whether XML means to be a phone's configuration and not one of the other lists a cluster signs (ring tones)."""
+    return _scan(data).root in ("device", "Default")
 
 
 def _configuration_facts(read: Configuration) -> tuple[Fact, ...]:
@@ -140,16 +141,41 @@ def _judge(read: Configuration) -> list[Problem]:
     return found.problems
 
 
-def _xml_fault(data: bytes) -> tuple[int, str]:
-    """The byte at which XML breaks, and how; (0, "") when it does not."""
-    for mark in (b"<!DOCTYPE", b"<!ENTITY"):
-        if mark in data:
-            return data.index(mark), "it brings a document type, which no cluster writes"
+@dataclass(slots=True)
+class _Scan:
+    """XML as far as it goes: its root element, and the byte at which it breaks (`fault` is empty when it does not)."""
+
+    root: str = ""
+    offset: int = 0
+    fault: str = ""
+
+
+class _DocumentType(Exception):
+    pass
+
+
+def _scan(data: bytes) -> _Scan:
+    found = _Scan()
     parser = expat.ParserCreate()
+
+    def start(name: str, attributes: dict[str, str]) -> None:
+        found.root = found.root or name
+
+    def document_type(*_: object) -> NoReturn:
+        raise _DocumentType
+
+    parser.StartElementHandler = start
+    parser.StartDoctypeDeclHandler = document_type
     try:
         parser.Parse(data, True)
+    except _DocumentType:
+        # Stopping there is what keeps entities from being expanded. The parser points behind the type's name.
+        at = data.find(b"<!DOCTYPE")
+        found.offset = at if at >= 0 else parser.CurrentByteIndex
+        found.fault = "it brings a document type, which no cluster writes"
     except expat.ExpatError as error:
-        return max(parser.ErrorByteIndex, 0), f"not XML: {expat.errors.messages.get(error.code, 'garbled')}"
+        found.offset = max(parser.ErrorByteIndex, 0)
+        found.fault = f"not XML: {expat.errors.messages.get(error.code, 'garbled')}"
     except (ValueError, LookupError) as error:  # an encoding nobody knows
-        return 0, f"not XML: {error}"
-    return 0, ""
+        found.fault = f"not XML: {error}"
+    return found

@@ -18,7 +18,7 @@ from trustbridge.pki.bundle import read_bundle
 from trustbridge.pki.certificate import Certificate, read_certificates
 from trustbridge.trust.inspection.certificates import inspect_bundle, inspect_der, inspect_pem
 from trustbridge.trust.inspection.dershape import looks_like_bundle
-from trustbridge.trust.inspection.messages import inspect_configuration, inspect_tvs, is_device
+from trustbridge.trust.inspection.messages import inspect_configuration, inspect_tvs, is_phone_configuration
 from trustbridge.trust.inspection.signed import inspect_signed_file, inspect_trust_list, listed_certificates
 from trustbridge.trust.inspection.values import Fact, Inspection, Kind, KnownSigner, Problem, Severity, unreadable
 from trustbridge.wire import signedheader, trustlist, tvs
@@ -91,7 +91,7 @@ def _signed(data: bytes, now: datetime, signers: Sequence[KnownSigner]) -> Inspe
     if header.encrypted or not _begins_as_xml(content):
         return found
     inner = inspect_configuration(content, start)
-    if not inner.readable and not is_device(content):
+    if not inner.readable and not is_phone_configuration(content):
         return replace(found, problems=(*found.problems, _note("the content is XML of another kind", start)))
     return replace(found, content=inner)
 
