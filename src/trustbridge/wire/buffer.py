@@ -42,10 +42,12 @@ def push_element(tag: int, value: bytes) -> bytes:
     """One element.
 
     Raises:
-        ValueError: the value is longer than 65535 bytes.
+        ValueError: the value is longer than 65535 bytes, or the tag no byte.
     """
     if len(value) > MAX_VALUE:
         raise ValueError(f"element with tag {tag}: {len(value)} bytes do not fit a 16-bit length")
+    if not 0 <= tag <= 0xFF:
+        raise ValueError(f"tag {tag} does not fit a byte")
     return _TAG_LENGTH.pack(tag, len(value)) + value
 
 

@@ -131,12 +131,22 @@ class TvsMessage:
         return None if value is None else int.from_bytes(value)
 
 
+#: `decode` runs for every request: calling the enum costs ten times as much.
+_MESSAGES = {int(message): message for message in Message}
+
+
 def _serial_value(serial: int) -> bytes:
+    if serial < 0:
+        raise ValueError(f"serial number {serial}: TVS carries them unsigned")
     return serial.to_bytes((serial.bit_length() + 7) // 8 or 1)
 
 
 def verify_request(session: int, device: str, certificate: bytes) -> TvsMessage:
-    """What a phone sends when it holds the certificate (DER), as of an HTTPS server."""
+    """What a phone sends when it holds the certificate (DER), as of an HTTPS server.
+
+    Raises:
+        ValueError: the device's name is not ASCII.
+    """
     return TvsMessage(
         Message.VERIFY_REQUEST,
         session,
@@ -145,7 +155,11 @@ def verify_request(session: int, device: str, certificate: bytes) -> TvsMessage:
 
 
 def query_request(session: int, device: str, subject: str, issuer: str, serial: int) -> TvsMessage:
-    """What a phone sends when it holds only a signer's names and serial, as from a trust list's header."""
+    """What a phone sends when it holds only a signer's names and serial, as from a trust list's header.
+
+    Raises:
+        ValueError: the device's name is not ASCII, or the serial number negative.
+    """
     return TvsMessage(
         Message.QUERY_REQUEST,
         session,
@@ -165,7 +179,12 @@ def response_to(
 
     A query's answer carries the certificate, a verify's does not: the phone has it. Elements stand in the order of
     the capture: status, certificate, roles, time to live.
+
+    Raises:
+        ValueError: a role does not fit a byte, or the time to live 32 bits.
     """
+    if not 0 <= time_to_live <= 0xFFFFFFFF:
+        raise ValueError(f"a time to live of {time_to_live} s does not fit 32 bits")
     answer = Message.VERIFY_RESPONSE if request.message is Message.VERIFY_REQUEST else Message.QUERY_RESPONSE
     if certificate is None:
         return TvsMessage(answer, request.session, ((Tag.STATUS, bytes([STATUS_NOT_VALID])),))
@@ -181,12 +200,17 @@ def encode(message: TvsMessage) -> bytes:
     """The whole message as bytes, to be written at once: phones stall on an answer split in two.
 
     Raises:
-        ValueError: the body is longer than its 16-bit length field allows.
+        ValueError: the body, the session or the reserved byte does not fit its field.
     """
     body = push_elements(message.elements)
     if len(body) > 0xFFFF:
         raise ValueError(f"TVS body of {len(body)} bytes does not fit a 16-bit length")
-    return _HEADER.pack(PROTOCOL, VERSION, message.message, message.reserved, message.session, len(body)) + body
+    try:
+        return _HEADER.pack(PROTOCOL, VERSION, message.message, message.reserved, message.session, len(body)) + body
+    except struct.error:
+        raise ValueError(
+            f"TVS session {message.session} or reserved byte {message.reserved} does not fit its field"
+        ) from None
 
 
 def expected_length(data: bytes | bytearray) -> int | None:
@@ -221,7 +245,7 @@ def decode(data: bytes) -> TvsMessage:
     if len(data) > length:
         raise DecodeError(length, f"{len(data) - length} bytes after the end of the TVS message")
     _, _, kind, reserved, session, _ = _HEADER.unpack_from(data)
-    message = Message(kind)
+    message = _MESSAGES[kind]
     elements = pull_elements(data, HEADER_LENGTH, length)
     at = HEADER_LENGTH
     present = set()
@@ -233,8 +257,12 @@ def decode(data: bytes) -> TvsMessage:
         at += 3 + len(value)
     for tag in _REQUIRED[message]:
         if tag not in present:
-            raise DecodeError(length, f"TVS {message.name.lower().replace('_', ' ')} without {tag.name.lower()}")
+            raise DecodeError(length, f"TVS {_words(message)} without {_words(tag)}")
     return TvsMessage(message, session, elements, reserved)
+
+
+def _words(name: Message | Tag) -> str:
+    return name.name.lower().replace("_", " ")
 
 
 class Reader:
