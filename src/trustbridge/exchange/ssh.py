@@ -89,7 +89,14 @@ def translated(error: Exception, settings: SftpSettings, what: str, seconds: flo
                 f"there is no directory {settings.directory} on {server} (as {settings.username} sees it)",
                 "Create it there, or correct the setting.",
             )
-        case asyncssh.SFTPNoConnection() | asyncssh.SFTPConnectionLost() | asyncssh.ConnectionLost():
+        case (
+            asyncssh.SFTPNoConnection()
+            | asyncssh.SFTPConnectionLost()
+            | asyncssh.ConnectionLost()
+            | ConnectionResetError()
+            | ConnectionAbortedError()
+            | BrokenPipeError()
+        ):
             return Unreachable(f"the connection to {server} broke (to {what}): {reason}", "Try again.")
         case asyncssh.SFTPPermissionDenied():
             return Refused(f"{server} does not let {settings.username} {what}: {reason}")

@@ -85,6 +85,7 @@ class OpenFile(io.FileIO):
         self.replaces = not pflags & asyncssh.FXF_EXCL
         self.appends = bool(pflags & asyncssh.FXF_APPEND)
         self.read_any = False
+        self.failed = False
 
 
 class Listing:
@@ -120,6 +121,7 @@ class ConfinedFiles(asyncssh.SFTPServer):
     def exit(self) -> None:
         """The session is over, all its files are closed."""
         self._note_busy(self, False)
+        self.channel.exit(0)  # as sftp-server does; scp takes silence for a failure
 
     def map_path(self, path: bytes) -> NoReturn:
         """Whatever asyncssh would do by itself goes through this: nothing may."""
@@ -178,6 +180,8 @@ class ConfinedFiles(asyncssh.SFTPServer):
         try:
             if file.part is None or abandoned:
                 return
+            if file.failed:
+                raise asyncssh.SFTPFailure("Not stored: a part of it could not be written")
             await asyncio.to_thread(os.fsync, file.fileno())
             self._root.rename(file.part, file.path, replace=file.replaces)
             part, file.part = file.part, None
@@ -204,10 +208,14 @@ class ConfinedFiles(asyncssh.SFTPServer):
         """All of the data, or an error."""
         file = _opened(file_obj)
         start = os.fstat(file.fileno()).st_size if file.appends else offset
-        self._check_size(start + len(data))
-        written = 0
-        while written < len(data):
-            written += os.pwrite(file.fileno(), data[written:], offset + written)
+        try:
+            self._check_size(start + len(data))
+            written = 0
+            while written < len(data):
+                written += os.pwrite(file.fileno(), data[written:], offset + written)
+        except (OSError, asyncssh.SFTPError):
+            file.failed = True  # clients close a file also after an error, but it is not what they meant to store
+            raise
         return written
 
     def _check_size(self, size: int) -> None:
