@@ -11,7 +11,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from trustbridge.pki.der import DerError
-from trustbridge.pki.names import CertificateKey, canonical_name, certificate_key, dn_text, read_rdns
+from trustbridge.pki.names import CertificateKey, canonical_name, certificate_key, dn_text, read_rdns, short_name
 
 #: Subject of the public `show ctl` dump that wire-formats takes its check lengths from.
 DUMP_SUBJECT = "CN=cucm-1051-a-pub;OU=TAC;O=Cisco;L=Krakow;ST=Malopolska;C=PL"
@@ -176,3 +176,17 @@ def test_no_text_a_phone_can_send_takes_long(unit: str) -> None:
         started = time.perf_counter()
         canonical_name(hostile)
         assert time.perf_counter() - started < 0.5, "quadratic"
+
+
+@pytest.mark.parametrize(
+    ("text", "short"),
+    [
+        ("CN=src-pub.example;OU=UC;O=Source", "src-pub.example"),
+        ("O=Source,OU=UC,CN=src-pub.example", "src-pub.example"),
+        ("OU=UC;O=Source", "OU=UC;O=Source"),
+        ("", ""),
+        ("no name at all", "no name at all"),
+    ],
+)
+def test_a_name_in_short_is_its_common_name(text: str, short: str) -> None:
+    assert short_name(text) == short

@@ -91,7 +91,10 @@ def list_(cluster: Cluster, folder: FolderOption = None, as_json: Json = False) 
         )
         for item in found["consolidated"]
     ]
-    console.print(screen.table("Consolidated", ("type", "file", "by", "when (UTC)", ""), joined))
+    if joined:
+        console.print(screen.table("Consolidated", ("type", "file", "by", "when (UTC)", ""), joined))
+    else:
+        console.print("Nothing is consolidated yet.")
     for name in found["others"]:
         console.print(f"[dim]also there: {escape(name)}[/]")
 
@@ -100,13 +103,20 @@ def list_(cluster: Cluster, folder: FolderOption = None, as_json: Json = False) 
 def export(cluster: Cluster, type: Type = "all", folder: FolderOption = None, as_json: Json = False) -> None:
     """Write a PKCS#12 bundle for each node and type. Certificates only; keys never leave a node."""
     from trustbridge.cli import screen
+    from trustbridge.pki.names import short_name
 
     rows = ask_lab(folder, "Exporting", do="export", cluster=cluster, type=type)
     if as_json:
         screen.print_json(rows)
         return
     cells = [
-        (row["type"], row["node"], row["file"], "\n".join(row["certificates"]), "" if row["written"] else "unchanged")
+        (
+            row["type"],
+            row["node"],
+            row["file"],
+            "\n".join(short_name(name) for name in row["certificates"]),
+            "" if row["written"] else "unchanged",
+        )
         for row in rows
     ]
     screen.console().print(screen.table(f"Exported by {cluster}", ("type", "node", "file", "certificates", ""), cells))
@@ -127,15 +137,30 @@ def consolidate(cluster: Cluster, type: Type = "all", folder: FolderOption = Non
 
 @app.command("import")
 def import_(cluster: Cluster, type: Type = "all", folder: FolderOption = None, as_json: Json = False) -> None:
-    """Import the other clusters' certificates into the right trust stores, on every node."""
+    """Import the other clusters' certificates into the right trust stores, on every node.
+
+    Exit code 1 when a certificate was left out because of another one of the same name.
+    """
     from trustbridge.cli import screen
+    from trustbridge.errors import TrustbridgeError
 
     rows = ask_lab(folder, "Importing", do="import", cluster=cluster, type=type)
+    refused = [row for row in rows if row["result"].startswith("not added")]
     if as_json:
         screen.print_json(rows)
-        return
-    cells = [(row["type"], row["from"], row["store"], row["result"]) for row in rows]
-    screen.console().print(screen.table(f"Imported by {cluster}", ("type", "certificate of", "store", "result"), cells))
+    else:
+        cells = [
+            (row["type"], row["from"], row["store"], f"[red]{row['result']}[/]" if row in refused else row["result"])
+            for row in rows
+        ]
+        columns = ("type", "certificate of", "store", "result")
+        screen.console().print(screen.table(f"Imported by {cluster}", columns, cells))
+    if refused:
+        raise TrustbridgeError(
+            f"{len(refused)} certificates were not added to {cluster}: another one of the same common name is there",
+            "Phones whose files these certificates sign would strand. Rename, or renew the certificate, and exchange "
+            "again (TB140).",
+        )
 
 
 @app.command()

@@ -143,6 +143,9 @@ def rdns_text(rdns: tuple[Rdn, ...]) -> str:
     )
 
 
+_COMMON_NAME = re.compile(r"(?:^|[;,])\s*CN\s*=\s*([^;,]+)", re.IGNORECASE)
+
+
 @lru_cache(maxsize=2048)
 def canonical_name(text: str) -> str:
     """Text that is equal for equal names, whatever the order, separators, case, spacing or escapes of `text`.
@@ -155,6 +158,12 @@ def canonical_name(text: str) -> str:
     if head:
         parts.insert(0, _written(head).replace("=", "\\="))
     return ";".join(parts)
+
+
+def short_name(text: str) -> str:
+    """For people: the common name that stands in `text`, or the whole text when none does. Not for comparing."""
+    found = _COMMON_NAME.search(text)
+    return found[1].strip() if found else text
 
 
 def _read(text: str) -> tuple[str, list[tuple[str, str | bytes]]]:
