@@ -158,7 +158,8 @@ class DemoScreen:
             text = (
                 f"[bold green]All {len(rehearsal.expectations)} expectations held.[/]\n"
                 f"{rehearsal.phones} phone{'s' * (rehearsal.phones != 1)} ({rehearsal.secure} encrypted) moved because "
-                "certificates were exchanged; without the exchange they strand. In the end {where}, after one wave went back.\n"
+                f"certificates were exchanged; without the exchange they strand. In the end {where}, after one wave "
+                "went back.\n"
                 f"[dim]{seconds:.1f} s for the procedure. Next: trustbridge demo --secure; "
                 "trustbridge lab up, to do it by hand: docs/tutorial.md[/]"
             )
