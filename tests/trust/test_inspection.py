@@ -663,7 +663,7 @@ def real_files(cluster: Cluster) -> list[bytes]:
     ]
 
 
-@settings(max_examples=30000, deadline=None)
+@settings(max_examples=400, deadline=None)
 @given(data=st.data())
 def test_no_damage_to_a_real_file_raises(real_files: list[bytes], data: st.DataObject) -> None:
     damaged = bytearray(data.draw(st.sampled_from(real_files)))
