@@ -45,16 +45,16 @@ class DemoScreen:
 
     def __init__(self, console: Console | None = None) -> None:
         self.console = console or screen.console()
+        self._lab: Lab | None = None
+        self._began = time.monotonic()
+        self._doing = ""
+        self._phones = self._finished = 0
+        # Last: it asks for the picture at once.
         self._live = (
             Live(console=self.console, get_renderable=self._picture, refresh_per_second=8)
             if self.console.is_terminal
             else None
         )
-        self._lab: Lab | None = None
-        self._began = time.monotonic()
-        self._doing = ""
-        self._done: list[str] = []
-        self._phones = self._finished = 0
 
     def __enter__(self) -> Self:
         if self._live is not None:
@@ -87,9 +87,8 @@ class DemoScreen:
             self._line(f"[yellow]{notice}[/]")
 
     def _line(self, text: str) -> None:
-        self._done.append(text)
-        if self._live is None:
-            self.console.print(text)
+        # Above the live part, for good: a small window shows the end of it and can scroll back.
+        self.console.print(text)
 
     # Watching.
 
@@ -112,9 +111,7 @@ class DemoScreen:
         self._line(f"  {_MARKS[expectation.held]} {expectation.what} [dim]({expectation.seen})[/]")
 
     def _picture(self) -> RenderableType:
-        parts: list[RenderableType] = [Text.from_markup(line) for line in self._done]
-        if self._lab is not None:
-            parts += ["", self._bars(self._lab)]
+        parts: list[RenderableType] = [] if self._lab is None else ["", self._bars(self._lab)]
         seconds = time.monotonic() - self._began
         counted = f"  {self._finished} of {self._phones} phones" if self._phones else ""
         parts.append(Text.from_markup(f"[cyan]{seconds:4.0f} s[/]  {self._doing}{counted}"))
