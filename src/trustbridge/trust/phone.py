@@ -129,7 +129,7 @@ class Phone:
         self._names: list[str] = []
         self._pending: _Pending | None = None
         self._tvs_left: list[TvsServer] = []
-        self._tvs_fault: tuple[Refusal, str] | None = None
+        self._tvs_faults: list[tuple[Refusal, str]] = []
         self._awaited: Command | None = None
         self._session = FIRST_SESSION
         self._targets: list[RegistrationTarget] = []
@@ -285,7 +285,7 @@ class Phone:
             )
         self._pending = _Pending(name, content, judged, header)
         self._tvs_left = list(servers)
-        self._tvs_fault = None
+        self._tvs_faults = []
         self.state = _ASKING[self.state]
         return self._ask_next_tvs(self._pending)
 
@@ -302,16 +302,13 @@ class Phone:
     def _tvs_failed(self, event: TvsFailed) -> list[Command]:
         assert self._pending is not None
         reason = f"TVS {event.server}: {event.reason}"
-        # What a TVS was refused for says more than that another one was down.
-        if self._tvs_fault is None or self._tvs_fault[0] is Refusal.TVS_UNREACHABLE:
-            self._tvs_fault = (event.refusal, reason)
+        self._tvs_faults.append((event.refusal, reason))
+        self._say(reason, False)
         if self._tvs_left:
-            self._say(reason, False)
             return self._ask_next_tvs(self._pending)
-        refusal, told = self._tvs_fault
-        if told != reason:
-            self._say(reason, False)
-        return self._refused(refusal, f"{self._pending.name}: {told}")
+        # What a TVS was refused for says more than that another one was down.
+        told = [fault for fault in self._tvs_faults if fault[0] is not Refusal.TVS_UNREACHABLE] or self._tvs_faults
+        return self._refused(told[0][0], f"{self._pending.name}: {'; '.join(words for _, words in told)}")
 
     def _tvs_answered(self, event: TvsAnswered) -> list[Command]:
         assert self._pending is not None
