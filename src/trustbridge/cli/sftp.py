@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import os
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from trustbridge.cli.passwords import PASSWORD_VARIABLE, read_password
 from trustbridge.errors import SettingsError
 
 if TYPE_CHECKING:
     from trustbridge.services.sftp import SftpServer
-
-PASSWORD_VARIABLE = "TRUSTBRIDGE_SFTP_PASSWORD"  # noqa: S105 - the name of a variable
 
 app = typer.Typer(help="An SFTP server for bulk certificate management.", no_args_is_help=True)
 
@@ -57,7 +55,8 @@ def serve(
     The password is never taken from the command line, where every user of the machine could read it. Uploads appear
     when they are complete. A log line an event goes to standard error.
     """
-    password = _password(user, password_file, keys_given=authorized_keys is not None)
+    keys_only = authorized_keys is not None and password_file is None and PASSWORD_VARIABLE not in os.environ
+    password = None if keys_only else read_password(user, password_file, new=True)
     _check_outside(directory, password_file)
     import asyncio
 
@@ -75,38 +74,6 @@ def serve(
             legacy_algorithms=legacy_algorithms,
         )
     )
-
-
-def _password(user: str, file: Path | None, *, keys_given: bool) -> str | None:
-    """From the file, the environment or a person, in this order; None when only keys shall open.
-
-    Raises:
-        SettingsError: there is none to be had, or it is empty.
-    """
-    if file is not None:
-        try:
-            password = file.read_text(encoding="utf-8").partition("\n")[0].rstrip("\r")
-            mode = file.stat().st_mode
-        except (OSError, UnicodeDecodeError) as error:
-            raise SettingsError(f"can't read the password file {file}: {error}") from error
-        if not password:
-            raise SettingsError(f"the first line of {file} is empty: it should be the password")
-        if mode & 0o077:
-            typer.echo(f"warning: other users may be able to read {file} (chmod 600 {file})", err=True)
-        return password
-    # The one setting that may come from here alone: a file or an argument would be read by more people.
-    if PASSWORD_VARIABLE in os.environ:
-        if not os.environ[PASSWORD_VARIABLE]:
-            raise SettingsError(f"${PASSWORD_VARIABLE} is empty: it should be the password")
-        return os.environ[PASSWORD_VARIABLE]
-    if keys_given:
-        return None
-    if not sys.stdin.isatty():
-        raise SettingsError(
-            f"there is no password for {user}, and no terminal to ask at",
-            f"Use --password-file, ${PASSWORD_VARIABLE} or --authorized-keys.",
-        )
-    return str(typer.prompt(f"Password for {user}", hide_input=True, confirmation_prompt=True, err=True))
 
 
 def _check_outside(directory: Path, password_file: Path | None) -> None:
