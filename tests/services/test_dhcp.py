@@ -161,6 +161,15 @@ def test_a_released_address_goes_to_the_next_and_a_declined_one_to_nobody() -> N
     assert offered(leases, 1, 604.0) == address
 
 
+def test_a_phone_whose_lease_is_over_cannot_release_the_next_holders() -> None:
+    leases = pool(10)
+    assert offered(leases, 1) == "127.30.0.10"
+    assert take(leases, 2, 61.0) == "127.30.0.10"
+    leases.answer(message(MessageType.RELEASE, 1, client="127.30.0.10"), 62.0)
+    assert offered(leases, 3, 63.0) is None
+    assert leases.held(63.0) == {mac(2): "127.30.0.10"}
+
+
 def test_an_offer_is_free_again_when_another_servers_is_taken() -> None:
     leases = pool(10)
     assert offered(leases, 1) == "127.30.0.10"
@@ -301,6 +310,26 @@ def test_answers_go_to_the_port_a_shifted_lab_says(run: Run) -> None:
             free = probe.getsockname()[1]
         server = await start_dhcp(Scope(pool=("127.30.1.1", "127.30.1.9")), host=SERVER, port=0, reply_port=free)
         assert (await ask(server, 2, reply_port=free)).address == "127.30.1.3"
+        await server.stop()
+
+    run(scenario())
+
+
+def test_a_relay_is_answered_at_its_address_and_the_servers_port_wherever_it_sends_from(run: Run) -> None:
+    async def scenario() -> None:
+        server = await start_dhcp(Scope(pool=("127.30.1.1", "127.30.1.9")), host=SERVER, port=0)
+        loop = asyncio.get_running_loop()
+        relay_address = ("127.30.1.250", server.address[1])
+        with (
+            socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as relay,
+            socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as other,
+        ):
+            relay.setblocking(False)
+            relay.bind(relay_address)
+            other.sendto(dhcp.encode(message(MessageType.DISCOVER, relay=relay_address[0])), server.address)
+            async with asyncio.timeout(2):
+                answer = dhcp.decode(await loop.sock_recv(relay, 2000))
+        assert (answer.type, answer.relay) == (MessageType.OFFER, relay_address[0])
         await server.stop()
 
     run(scenario())

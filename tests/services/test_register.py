@@ -255,6 +255,15 @@ def test_provisional_and_foreign_messages_before_the_answer_are_let_go_by(run: R
     run(scenario())
 
 
+def test_a_registration_taken_back_is_over_whatever_time_the_answer_names(run: Run) -> None:
+    async def scenario() -> None:
+        async with answering(b"SIP/2.0 200 OK\r\nCSeq: 101 REGISTER\r\nExpires: 3600\r\n\r\n") as port:
+            assert (await register("127.0.0.1", port, **PHONE)).expires == 3600
+            assert not (await register("127.0.0.1", port, **PHONE, expires=0)).registered
+
+    run(scenario())
+
+
 def test_a_hundred_phones_register_at_once_and_share_one_context(
     run: Run, node: TlsIdentity, monkeypatch: pytest.MonkeyPatch
 ) -> None:

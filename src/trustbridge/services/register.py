@@ -1,8 +1,9 @@
 """A phone's side of registration: SIP REGISTER over TCP or TLS.
 
 `register` asks, waits for the answer and hangs up; the registration holds for the seconds granted. That is how the
-lab's phones do it, because there are tens of thousands of them and each open connection costs a file descriptor on
-both sides and, with TLS, some 50 KB. `open_session` keeps the connection, as a real phone does.
+lab's phones do it, because there are tens of thousands of them, and an open connection costs both sides a file
+descriptor and, with TLS, 35 KB under uvloop or 280 KB under asyncio's own loop (measured). `open_session` keeps the
+connection, as a real phone does.
 """
 
 from __future__ import annotations

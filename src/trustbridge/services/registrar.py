@@ -60,6 +60,7 @@ class RegistrarLimits:
     """What one client may take: bytes of headers and body, connections at once, seconds.
 
     Attributes:
+        connections: with TLS, each costs 35 KB under uvloop and 280 KB under asyncio's own loop.
         handshake_seconds: from the connection to the end of the TLS handshake.
         request_seconds: from the first byte of a request to its last, and for reading our answers.
         idle_seconds: without a request; a phone that registered may be silent for as long as it is registered.
