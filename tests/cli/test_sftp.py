@@ -144,10 +144,17 @@ def test_keys_alone_need_no_password(folder: Path, tmp_path: Path) -> None:
     key = asyncssh.generate_private_key("ssh-ed25519")
     key.write_private_key(tmp_path / "key")
     key.write_public_key(tmp_path / "authorized")
-    with serving(tmp_path, "--authorized-keys", str(tmp_path / "authorized")) as server:
+    # A password in the environment is for other commands then: it opens nothing here.
+    arguments = ("--authorized-keys", str(tmp_path / "authorized"))
+    with serving(tmp_path, *arguments, **{PASSWORD_VARIABLE: PASSWORD}) as server:
+        assert "bulk, with a key\n" in server.said
         assert asyncio.run(server.store_and_read(password=None, key_file=tmp_path / "key")) == b"bundle"
         with pytest.raises(AuthenticationRefused):
-            asyncio.run(server.store_and_read(password=""))
+            asyncio.run(server.store_and_read())
+    (tmp_path / "password").write_text(PASSWORD)
+    with serving(tmp_path, *arguments, "--password-file", str(tmp_path / "password")) as server:
+        assert "bulk, with a password or a key\n" in server.said
+        assert asyncio.run(server.store_and_read()) == b"bundle"
 
 
 Refuse = Callable[..., Exception]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -32,7 +31,10 @@ def serve(
     ] = "127.0.0.1",
     password_file: Annotated[
         Path | None,
-        typer.Option(help=f"File whose first line is the password. Else: ${PASSWORD_VARIABLE}, or a question."),
+        typer.Option(
+            help=f"File whose first line is the password. Else ${PASSWORD_VARIABLE} or a question, unless "
+            "keys are authorized."
+        ),
     ] = None,
     authorized_keys: Annotated[
         Path | None, typer.Option(help="Public keys that may log in, as in ~/.ssh/authorized_keys.")
@@ -55,14 +57,12 @@ def serve(
     The password is never taken from the command line, where every user of the machine could read it. Uploads appear
     when they are complete. A log line an event goes to standard error.
     """
-    keys_only = authorized_keys is not None and password_file is None and PASSWORD_VARIABLE not in os.environ
+    keys_only = authorized_keys is not None and password_file is None
     password = None if keys_only else read_password(user, password_file, new=True)
     _check_outside(directory, password_file)
-    import asyncio
+    from trustbridge import eventloop, settings
 
-    from trustbridge import settings
-
-    asyncio.run(
+    eventloop.run(
         _serve(
             directory,
             user,
@@ -120,8 +120,9 @@ async def _serve(
             read_only=read_only,
             legacy_algorithms=legacy_algorithms,
         )
+        means = [name for name, given in (("a password", password), ("a key", authorized_keys)) if given is not None]
         del password
-        _introduce(server, user, read_only=read_only)
+        _introduce(server, user, " or ".join(means), read_only=read_only)
         await stopped.wait()
         await server.stop()
         typer.echo("Stopped.")
@@ -129,12 +130,13 @@ async def _serve(
         log.removeHandler(lines)
 
 
-def _introduce(server: SftpServer, user: str, *, read_only: bool) -> None:
+def _introduce(server: SftpServer, user: str, means: str, *, read_only: bool) -> None:
     """Say where the server is, how to know it, and how to use it."""
     host, port = server.address
     typer.echo(f"SFTP server on {host} port {port}, serving {server.root}{' read-only' if read_only else ''}")
     for kind, fingerprint in server.fingerprints.items():
         typer.echo(f"  host key     {fingerprint} ({kind})")
+    typer.echo(f"  logging in   {user}, with {means}")
     if _is_loopback(host):
         typer.echo("  reachable    from this machine only (--listen ADDRESS for publishers elsewhere)")
     else:

@@ -17,13 +17,13 @@ import binascii
 import fcntl
 import hashlib
 import os
-import secrets
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
+from trustbridge import atomicfile
 from trustbridge.errors import IdentityChanged, SettingsError
 
 _HEADER = (
@@ -153,8 +153,9 @@ class HostKeyPins:
     def _locked(self) -> Iterator[None]:
         """Hold the directory's lock: there is no lock file to leave behind, and the file itself gets replaced."""
         try:
-            self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            directory = os.open(self.path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            directory = os.open(
+                atomicfile.private_folder(self.path.parent), os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
+            )
         except OSError as error:
             raise _unwritable(self.path, error) from error
         try:
@@ -167,18 +168,8 @@ class HostKeyPins:
         text = "".join(f"{line}\n" for line in lines)
         if not text.startswith("#"):
             text = _HEADER + text
-        beside = self.path.with_name(f".{self.path.name}.{secrets.token_hex(8)}.part")
         try:
-            descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-            try:
-                with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-                    file.write(text)
-                    file.flush()
-                    os.fsync(descriptor)
-                beside.replace(self.path)
-            except BaseException:
-                beside.unlink(missing_ok=True)
-                raise
+            atomicfile.write(self.path, text.encode())
         except OSError as error:
             raise _unwritable(self.path, error) from error
 
