@@ -29,7 +29,8 @@ demo: setup  ## the whole procedure between two lab clusters: phones strand, the
 	@$(BIN)/trustbridge demo $(DEMO)
 
 programs:
-	@./tools/debian-packages openssl curl openssh-client openssh-server tftp-hpa
+	@./tools/debian-packages openssl curl openssh-client openssh-server tftp-hpa \
+		kea-dhcp4-server kea-admin sip-tester
 
 test: setup programs lint types  ## style, types and every test
 	@$(BIN)/python -m pytest $(PYTEST)

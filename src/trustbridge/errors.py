@@ -8,8 +8,11 @@
     │   ├── InvalidBundle                          not a PKCS#12 bundle of certificates
     │   └── SignatureRefused                       well formed, but the signature does not hold
     ├── Unreachable                            4   nobody answers there
+    ├── Garbled                                4   somebody answers, and it makes no sense
+    ├── Throttled                              4   somebody asks us to come back later, and does so for too long
     ├── Refused                                5   somebody answers, and says no
     │   ├── AuthenticationRefused                  user, password or key
+    │   ├── NotSupported                           this release, or this interface of it, can't do that
     │   └── IdentityChanged                        host key or TLS certificate differs from the pinned one
     ├── NotNow                                 6   right request, wrong moment: a step before it is missing
     │   ├── NotConfigured                          no SFTP server set, ...
@@ -78,6 +81,18 @@ class Unreachable(TrustbridgeError):
     exit_code = 4
 
 
+class Garbled(TrustbridgeError):
+    """Somebody answers, and what they say makes no sense here; it names node and interface."""
+
+    exit_code = 4
+
+
+class Throttled(TrustbridgeError):
+    """A server keeps asking to come back later."""
+
+    exit_code = 4
+
+
 class Refused(TrustbridgeError):
     """Somebody answers and says no."""
 
@@ -86,6 +101,10 @@ class Refused(TrustbridgeError):
 
 class AuthenticationRefused(Refused):
     """User, password or key not accepted."""
+
+
+class NotSupported(Refused):
+    """This release, or this interface of it, can't do that."""
 
 
 class IdentityChanged(Refused):
