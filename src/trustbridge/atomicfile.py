@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import os
 import secrets
+from collections.abc import Iterator
 from pathlib import Path
+
+from trustbridge.errors import TrustbridgeError
 
 #: Files hold keys or what keys protect; only their owner reads them.
 PRIVATE_FILE = 0o600
@@ -18,8 +23,16 @@ def write(path: Path, data: bytes, *, durable: bool = True) -> None:
         durable: flush to disk first, so that the promise holds across a power cut as well as a kill.
 
     Raises:
-        OSError: the folder is missing, full or not ours.
+        OSError: the folder is missing, full or not ours; `filename` is `path`.
     """
+    try:
+        _write(path, data, durable)
+    except OSError as error:
+        error.filename, error.filename2 = str(path), None
+        raise
+
+
+def _write(path: Path, data: bytes, durable: bool) -> None:
     part = path.with_name(f".{path.name}.{secrets.token_hex(8)}.part")
     descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, PRIVATE_FILE)
     try:
@@ -35,8 +48,41 @@ def write(path: Path, data: bytes, *, durable: bool = True) -> None:
 
 
 def private_folder(path: Path) -> Path:
-    """Make `path`, and those above it that are missing, as folders only their owner enters; give it back."""
+    """Make `path`, and those above it that are missing, as folders only their owner enters; give it back.
+
+    Raises:
+        OSError: that can't be, or `path` is another user's, who could put something else in place of what we write.
+    """
     for folder in (*reversed(path.parents), path):
         if not folder.exists():
             folder.mkdir(mode=PRIVATE_FOLDER, exist_ok=True)
+    user = os.geteuid()
+    if user != 0 and path.stat().st_uid not in (user, 0):
+        raise PermissionError(errno.EPERM, "it belongs to another user", str(path))
     return path
+
+
+_WAYS_OUT = {
+    errno.ENOSPC: "Make room and do it again: nothing half-written is left.",
+    errno.EDQUOT: "Make room and do it again: nothing half-written is left.",
+    errno.EACCES: "Use a folder that is yours, or look at its permissions.",
+    errno.EPERM: "Use a folder that is yours, or look at its permissions.",
+    errno.EROFS: "Use a folder that can be written.",
+    errno.EMFILE: "Allow the process more open files: ulimit -n 4096.",
+}
+
+
+@contextlib.contextmanager
+def in_words(what: str) -> Iterator[None]:
+    """What the file system refuses, for people: `what` says what came to nothing.
+
+    Raises:
+        TrustbridgeError: in place of an OSError.
+    """
+    try:
+        yield
+    except OSError as error:
+        where = f"{error.filename}: " if error.filename is not None else ""
+        raise TrustbridgeError(
+            f"{what}: {where}{error.strerror or error}", _WAYS_OUT.get(error.errno or 0, "")
+        ) from error

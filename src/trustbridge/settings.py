@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from trustbridge.errors import SettingsError
 
@@ -24,7 +24,15 @@ def _home() -> Path:
     try:
         return Path.home()
     except RuntimeError:  # no HOME and no entry in the password database, as in some containers
-        return Path("/tmp")  # noqa: S108 - made private, see atomicfile.private_folder
+        # A name of its own for each user, and atomicfile.private_folder takes no folder of somebody else's.
+        return Path(f"/tmp/trustbridge-{os.geteuid()}")  # noqa: S108 - see above
+
+
+def _absolute(path: Path) -> Path:
+    try:
+        return path.expanduser().absolute()
+    except RuntimeError:
+        raise ValueError(f"nobody knows which folder ~ is in {path}") from None
 
 
 class Settings(BaseModel):
@@ -32,7 +40,11 @@ class Settings(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    state_folder: Annotated[Path, Field(description="labs, pinned host keys and what else is remembered")] = Path()
+    state_folder: Annotated[
+        Path,
+        Field(description="labs, pinned host keys and what else is remembered"),
+        AfterValidator(_absolute),
+    ] = Path()
     log_level: Annotated[
         Literal["debug", "info", "warning", "error"], Field(description="what is logged, to standard error")
     ] = "warning"
@@ -58,7 +70,7 @@ def load(environment: Mapping[str, str] | None = None) -> Settings:
     environment = os.environ if environment is None else environment
     home = Path(environment["HOME"]) if environment.get("HOME") else _home()
     state = Path(environment.get("XDG_STATE_HOME") or home / ".local" / "state") / "trustbridge"
-    values: dict[str, object] = {"state_folder": state}
+    values: dict[str, object] = {"state_folder": str(state)}
     configuration = Path(environment.get("XDG_CONFIG_HOME") or home / ".config") / "trustbridge" / "trustbridge.toml"
     named = environment.get(f"{PREFIX}CONFIG")
     path = Path(named) if named else configuration

@@ -2,6 +2,7 @@
 
 <folder>/cluster.json                       mode, parameters, SFTP settings
 <folder>/devices.json                       phones the cluster knows
+<folder>/authority/                         who signs CallManager and tomcat, where somebody else does
 <folder>/nodes/<node>/identity/<unit>.pem   and .key
 <folder>/nodes/<node>/trust/<store>/*.pem   trust stores; the publisher's are the ones that replicate
 <folder>/nodes/<node>/tftp/                 what TFTP serves besides phones' configurations
@@ -28,12 +29,14 @@ from trustbridge.exchange.directory import Directory, SftpSettings, open_sftp
 from trustbridge.exchange.hostkeys import HostKeyPins
 from trustbridge.exchange.manifest import Contents, contents
 from trustbridge.lab.definition import ClusterDefinition
+from trustbridge.lab.founding import read_identities
 from trustbridge.lab.ports import Ports
 from trustbridge.lab.storefiles import read_stores, write_stores
 from trustbridge.pki.certificate import Certificate
-from trustbridge.pki.issue import Identity, Organisation, authority, node_identities
+from trustbridge.pki.issue import Identity
 from trustbridge.pki.stores import Added, TrustStores
-from trustbridge.pki.units import OWN_STORES, BulkType, Store, Unit
+from trustbridge.pki.units import BulkType, Store, Unit
+from trustbridge.trust.configuration import SECURITY_INSECURE
 from trustbridge.trust.lists import NodeCertificates, Signer
 from trustbridge.trust.vouch import VouchIndex
 
@@ -66,7 +69,11 @@ class Cluster:
     """One cluster's state and its publisher's operations. Services read it; nothing here listens.
 
     Args:
+        folder: made by `founding.found`.
         clock: gives the time, timezone-aware.
+
+    Raises:
+        SettingsError: the folder lacks something, or something in it can't be read.
     """
 
     def __init__(
@@ -86,43 +93,13 @@ class Cluster:
         self.state = self._read_state()
         self.devices = self._read_devices()
         self.identities = {
-            (identity.node, identity.unit): identity for node in definition.nodes for identity in self._load(node.name)
+            (identity.node, identity.unit): identity
+            for node in definition.nodes
+            for identity in read_identities(folder, node.name)
         }
         self.stores = {node.name: read_stores(self._node(node.name) / "trust") for node in definition.nodes}
 
-    # Making and reading.
-
-    @classmethod
-    def create(cls, definition: ClusterDefinition, folder: Path, now: datetime) -> None:
-        """Make a cluster's folder: keys, certificates, stores with its own certificates. Nothing there is replaced.
-
-        Killed half-way, it goes on where it was: a node is whole once its marker exists.
-        """
-        organisation = Organisation(ou="UC", o=definition.organisation, l="Krakow", st="Malopolska", c="PL")
-        ca = authority(f"{definition.organisation} CA", organisation, now) if definition.ca_signed else None
-        for node in definition.nodes:
-            place = atomicfile.private_folder(folder / "nodes" / node.name / "identity")
-            if (place / ".complete").exists():
-                continue
-            made = node_identities(
-                node.name,
-                domain=definition.domain,
-                organisation=organisation,
-                now=now,
-                publisher=node.name == definition.publisher,
-                itlrecovery=node.name == definition.publisher,
-                ca=ca,
-                key=definition.key,
-                addresses=(definition.address(node.name),),
-            )
-            for identity in made:
-                atomicfile.write(place / f"{identity.unit}.key", identity.key_pem(), durable=False)
-                atomicfile.write(place / f"{identity.unit}.pem", identity.certificate.pem().encode(), durable=False)
-            if ca is not None:
-                atomicfile.write(place / "ca.crt", ca.certificate.pem().encode(), durable=False)
-            atomicfile.private_folder(place.parent / "tftp")
-            atomicfile.write(place / ".complete", b"")
-        _first_stores(definition, folder)
+    # State on disk.
 
     def _node(self, node: str) -> Path:
         return self.folder / "nodes" / node
@@ -131,19 +108,23 @@ class Cluster:
         """Where a TFTP node's trust lists and other files lie."""
         return self._node(node) / "tftp"
 
-    def _load(self, node: str) -> list[Identity]:
-        return _load_identities(self.folder, node)
-
     def _read_state(self) -> ClusterState:
+        path = self.folder / "cluster.json"
         try:
-            saved = json.loads((self.folder / "cluster.json").read_text("utf-8"))
+            saved = json.loads(path.read_text("utf-8"))
+            sftp = saved["sftp"]
+            if sftp is not None:
+                key_file = sftp.pop("key_file")
+                sftp = SftpSettings(**sftp, key_file=None if key_file is None else Path(key_file))
+            return ClusterState(saved["security"], saved["prepare_for_rollback"], sftp)
         except FileNotFoundError:
             return ClusterState(self.definition.security, self.definition.prepare_for_rollback)
-        sftp = saved["sftp"]
-        if sftp is not None:
-            key_file = sftp.pop("key_file")
-            sftp = SftpSettings(**sftp, key_file=None if key_file is None else Path(key_file))
-        return ClusterState(saved["security"], saved["prepare_for_rollback"], sftp)
+        except (ValueError, KeyError, TypeError, AttributeError):
+            # Not with what it says: the SFTP password is in it.
+            raise SettingsError(
+                f"{path} can't be read",
+                "Remove it: mode and parameters are then those the lab was made with, and the SFTP server is not set.",
+            ) from None
 
     def _save_state(self) -> None:
         sftp = None if self.state.sftp is None else dataclasses.asdict(self.state.sftp)
@@ -157,11 +138,24 @@ class Cluster:
         atomicfile.write(self.folder / "cluster.json", json.dumps(saved, indent=2).encode())
 
     def _read_devices(self) -> dict[str, Device]:
+        path = self._devices_file
         try:
-            rows = json.loads((self.folder / "devices.json").read_text("utf-8"))
+            return {row[0]: Device(*row) for row in json.loads(path.read_text("utf-8"))}
         except FileNotFoundError:
             return {}
-        return {row[0]: Device(*row) for row in rows}
+        except (ValueError, TypeError, IndexError, KeyError) as error:
+            raise SettingsError(
+                f"{path} can't be read: {error}", "Remove it: all phones are then known again."
+            ) from None
+
+    @property
+    def _devices_file(self) -> Path:
+        return self.folder / "devices.json"
+
+    @property
+    def has_devices(self) -> bool:
+        """Whether anybody has told the cluster its phones, even that there are none."""
+        return self._devices_file.exists()
 
     # Devices and parameters.
 
@@ -178,13 +172,17 @@ class Cluster:
 
     def _save_devices(self) -> None:
         rows = [dataclasses.astuple(device) for device in self.devices.values()]
-        atomicfile.write(self.folder / "devices.json", json.dumps(rows).encode())
+        atomicfile.write(self._devices_file, json.dumps(rows).encode())
         self._tell()
 
     @property
     def mixed_mode(self) -> bool:
         """Whether the cluster's security mode is 1."""
         return self.state.security == "mixed"
+
+    def security_of(self, device: Device | None) -> int:
+        """Security mode in force for a phone: its own in mixed mode, else 1; that of a phone nobody knows is 1."""
+        return device.security_mode if device is not None and self.mixed_mode else SECURITY_INSECURE
 
     def set_security(self, security: SecurityMode) -> None:
         """What `utils ctl set-cluster` does; the trust lists follow."""
@@ -253,27 +251,40 @@ class Cluster:
     def upload_trust(self, store: Store, certificate: Certificate, nodes: Sequence[str] | None = None) -> list[Added]:
         """The manual method: add one certificate to a trust store.
 
-        On the publisher, from where it replicates, unless `nodes` are named. CAPF-trust never replicates, so there
-        every node is meant when none is named.
+        On the publisher, from where it replicates. CAPF-trust never replicates, so there every node is meant, or
+        those that are named.
+
+        Raises:
+            SettingsError: there is no such node, or a node is named where the publisher's store replicates.
+            OSError: the stores can't be written; nothing was added.
         """
         if nodes is None:
             nodes = list(self.stores) if store is Store.CAPF_TRUST else [self.publisher]
-        added = [self.stores[node].add(store, certificate, "uploaded") for node in nodes]
-        self._replicate()
+        for node in nodes:
+            if node not in self.stores:
+                raise SettingsError(f"{self.name} has no node {node}", f"It has {', '.join(self.stores)}.")
+            if store is not Store.CAPF_TRUST and node != self.publisher:
+                raise SettingsError(
+                    f"{store} replicates from the publisher, {self.publisher}: {node} alone can't have a certificate",
+                    "Name no node. Only CAPF-trust differs from node to node.",
+                )
+        stores = {node: held.copy() for node, held in self.stores.items()}
+        added = [stores[node].add(store, certificate, "uploaded") for node in nodes]
+        self._keep(stores)
         return added
 
-    def _replicate(self) -> None:
-        """Copy the publisher's stores to every node, then save what changed."""
-        master = self.stores[self.publisher]
-        for node, stores in self.stores.items():
+    def _keep(self, stores: dict[str, TrustStores]) -> None:
+        """Copy the publisher's stores to every node, save what changed, and from then on go by it."""
+        for node, held in stores.items():
             if node != self.publisher:
-                replica = TrustStores((store, entry) for store, entry in master if store in _REPLICATED)
-                for entry in stores.entries(Store.CAPF_TRUST):
-                    replica.add(Store.CAPF_TRUST, entry.certificate, entry.origin, own=entry.own)
-                self.stores[node] = replica
+                stores[node] = TrustStores(
+                    [(store, entry) for store, entry in stores[self.publisher] if store in _REPLICATED]
+                    + [(Store.CAPF_TRUST, entry) for entry in held.entries(Store.CAPF_TRUST)]
+                )
         # Subscribers first: once the publisher's folder says so, so does every node's.
-        for node in sorted(self.stores, key=lambda name: name == self.publisher):
-            write_stores(self._node(node) / "trust", self.stores[node])
+        for node in sorted(stores, key=lambda name: name == self.publisher):
+            write_stores(self._node(node) / "trust", stores[node])
+        self.stores = stores
         self._tell()
 
     # Bulk certificate management, on the publisher.
@@ -310,45 +321,17 @@ class Cluster:
             return await bulk.consolidate(directory, self.name, types, now=self.clock(), progress=progress)
 
     async def import_(self, types: Sequence[BulkType], progress: Progress = bulk.quiet) -> list[Imported]:
-        """Import the other clusters' certificates and replicate them. Raises as `bulk.plan_import` does."""
+        """Import the other clusters' certificates and replicate them. Killed at any point, it can be run again.
+
+        Raises as `bulk.plan_import` does, and OSError when the stores can't be written; then nothing counts.
+        """
         own = {identity.certificate for identity in self.identities.values()}
         async with self._open_sftp() as directory:
             plan = await bulk.plan_import(directory, own, types, now=self.clock(), progress=progress)
-        results = plan.apply(self.stores[self.publisher])
-        self._replicate()
+        stores = {node: held.copy() for node, held in self.stores.items()}
+        results = plan.apply(stores[self.publisher])
+        self._keep(stores)
         return results
-
-
-def _load_identities(folder: Path, node: str) -> list[Identity]:
-    place = folder / "nodes" / node / "identity"
-    found = []
-    for unit in Unit:
-        path = place / f"{unit}.pem"
-        if path.exists():
-            key = (place / f"{unit}.key").read_bytes()
-            found.append(Identity.from_pem(node=node, unit=unit, certificate=path.read_bytes(), key=key))
-    if not found:
-        raise SettingsError(f"{place} holds no certificates", "Start the lab anew: trustbridge lab wipe.")
-    return found
-
-
-def _first_stores(definition: ClusterDefinition, folder: Path) -> None:
-    """Every node trusts the cluster's own certificates; written once, when no node has stores yet."""
-    if (folder / "nodes" / definition.publisher / "trust").exists():
-        return
-    identities = [identity for node in definition.nodes for identity in _load_identities(folder, node.name)]
-    # The publisher last: its folder is the sign that all are there.
-    for node in reversed(definition.nodes):
-        stores = TrustStores()
-        for identity in identities:
-            for store in OWN_STORES[identity.unit]:
-                stores.add(store, identity.certificate, "own", own=True)
-        authority_file = folder / "nodes" / node.name / "identity" / "ca.crt"
-        if authority_file.exists():
-            root = Certificate.from_pem(authority_file.read_bytes())
-            for store in (Store.CALLMANAGER_TRUST, Store.TOMCAT_TRUST):
-                stores.add(store, root, "own", own=True)
-        write_stores(folder / "nodes" / node.name / "trust", stores)
 
 
 def _signer(identity: Identity) -> Signer:

@@ -9,13 +9,17 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import logging
 import os
+import socket
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from trustbridge import errors
+from trustbridge import atomicfile, errors
 from trustbridge.errors import NotNow, TrustbridgeError
+
+_log = logging.getLogger(__name__)
 
 SOCKET = "control"
 #: A line holds the status of tens of thousands of phones at the most.
@@ -37,21 +41,52 @@ def _short_path(folder: Path) -> Iterator[str]:
 
 @contextlib.asynccontextmanager
 async def serving(folder: Path, handler: Handler) -> AsyncIterator[None]:
-    """Answer requests for as long as the context lasts. The caller holds the lab's lock, so a socket there is stale."""
-    (folder / SOCKET).unlink(missing_ok=True)
-    before = os.umask(0o177)
-    try:
-        with _short_path(folder) as path:
-            server = await asyncio.start_unix_server(
-                lambda reader, writer: _serve(handler, reader, writer), path, limit=MAX_LINE
-            )
-    finally:
-        os.umask(before)
+    """Answer requests for as long as the context lasts; what is under way at its end is cut off.
+
+    The caller holds the lab's lock, so a socket that is there is stale.
+
+    Raises:
+        TrustbridgeError: the socket can't be made.
+    """
+    under_way: set[asyncio.Task[None]] = set()
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        under_way.add(task)
+        try:
+            await _serve(handler, reader, writer)
+        finally:
+            under_way.discard(task)
+
+    with atomicfile.in_words(f"the lab in {folder} can't take requests"):
+        server = await asyncio.start_unix_server(serve, sock=_listener(folder), limit=MAX_LINE)
     try:
         yield
     finally:
         server.close()
         (folder / SOCKET).unlink(missing_ok=True)
+        tasks = list(under_way)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+def _listener(folder: Path) -> socket.socket:
+    (folder / SOCKET).unlink(missing_ok=True)
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    # Made private from the first moment on, and nothing else runs meanwhile that would make files.
+    before = os.umask(0o177)
+    try:
+        with _short_path(folder) as path:
+            listener.bind(path)
+        listener.setblocking(False)
+    except BaseException:
+        listener.close()
+        raise
+    finally:
+        os.umask(before)
+    return listener
 
 
 async def _serve(handler: Handler, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -59,19 +94,30 @@ async def _serve(handler: Handler, reader: asyncio.StreamReader, writer: asyncio
         writer.write(json.dumps(message).encode() + b"\n")
 
     try:
-        line = await reader.readline()
         try:
-            request = json.loads(line)
+            request = json.loads(await reader.readline())
+            if not isinstance(request, dict):
+                raise TypeError("a request is an object")
             send({"result": await handler(request, lambda progress: send({"progress": progress}))})
         except TrustbridgeError as error:
-            send({"error": {"kind": type(error).__name__, "message": error.message, "hint": error.hint}})
+            send(_fault(type(error).__name__, error.message, error.hint))
         except (ValueError, KeyError, TypeError) as error:
-            send({"error": {"kind": "SettingsError", "message": f"not a request: {error!r}", "hint": ""}})
+            _log.info("not a request", exc_info=error)
+            send(_fault("SettingsError", f"not a request: {error!r}"))
+        except OSError:
+            raise
+        except Exception as error:  # a fault of ours; the lab goes on, and whoever asked shall know
+            _log.exception("a request failed")
+            send(_fault("TrustbridgeError", f"the lab itself failed: {type(error).__name__}: {error}", "See its log."))
         await writer.drain()
     except OSError:
         pass  # the client has left; what it asked for is done all the same
     finally:
         writer.close()
+
+
+def _fault(kind: str, message: str, hint: str = "") -> dict[str, Any]:
+    return {"error": {"kind": kind, "message": message, "hint": hint}}
 
 
 async def ask(folder: Path, request: dict[str, Any], on_progress: Progress = lambda _: None) -> Any:

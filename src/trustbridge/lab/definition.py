@@ -30,7 +30,7 @@ import tomllib
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from trustbridge.errors import SettingsError
 from trustbridge.exchange.manifest import check_cluster_name
@@ -41,11 +41,25 @@ LOOPBACK = ipaddress.IPv4Network("127.0.0.0/8")
 MAX_PHONES = 60_000
 MAX_NODES = 21
 
+#: Characters of a certificate's common name at most (X.520, ub-common-name).
+MAX_COMMON_NAME = 64
+
 HostName = Annotated[str, Field(pattern=r"^[A-Za-z0-9](?:[A-Za-z0-9.-]{0,62})$")]
+#: What stands in DHCP's vendor class and in the device name a TVS is told.
+ModelName = Annotated[str, Field(pattern=r"^[A-Za-z0-9](?:[A-Za-z0-9 ._-]{0,30})$")]
 
 
 class _Strict(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+def _printable(value: str) -> str:
+    if not value.isprintable():
+        raise ValueError(f"{value!r} has characters that can't be printed")
+    return value
+
+
+Words = Annotated[str, Field(min_length=1, max_length=60), AfterValidator(_printable)]
 
 
 def _loopback(value: str) -> str:
@@ -69,8 +83,15 @@ class NodeDefinition(_Strict):
 class GroupDefinition(_Strict):
     """A Unified CM group: nodes in order of priority. Phones of the group register with them and ask their TVS."""
 
-    name: str
+    name: Words
     members: Annotated[tuple[str, ...], Field(min_length=1, max_length=5)]
+
+    @field_validator("members")
+    @classmethod
+    def _once(cls, members: tuple[str, ...]) -> tuple[str, ...]:
+        if len(set(members)) != len(members):
+            raise ValueError("a node is named twice")
+        return members
 
 
 class ClusterDefinition(_Strict):
@@ -89,8 +110,8 @@ class ClusterDefinition(_Strict):
     security: Literal["non-secure", "mixed"] = "non-secure"
     prepare_for_rollback: bool = False
     network: str
-    domain: str = "lab.example"
-    organisation: str = "Example"
+    domain: Annotated[str, Field(pattern=r"^(?:[A-Za-z0-9][A-Za-z0-9.-]{0,62})?$")] = "lab.example"
+    organisation: Words = "Example"
     key: Literal["rsa2048", "rsa4096"] = "rsa2048"
     ca_signed: bool = False
     tftp_digest: Literal["sha1", "sha512"] = "sha1"
@@ -106,6 +127,14 @@ class ClusterDefinition(_Strict):
         names = [node.name for node in self.nodes]
         if len(set(names)) != len(names):
             raise ValueError("two nodes of one name")
+        if len({group.name for group in self.groups}) != len(self.groups):
+            raise ValueError("two groups of one name")
+        for name in names:
+            suffix = f".{self.domain}" if self.domain else ""
+            # The longest common name of the node's certificates.
+            longest = f"ITLRECOVERY_{name}{suffix}" if name == self.publisher else f"{name}-EC{suffix}"
+            if len(longest) > MAX_COMMON_NAME:
+                raise ValueError(f"{name}{suffix} is too long: {longest} must fit {MAX_COMMON_NAME} characters")
         for group in self.groups:
             for member in group.members:
                 if member not in names:
@@ -170,7 +199,7 @@ class PhonesDefinition(_Strict):
     """
 
     count: Annotated[int, Field(ge=1, le=MAX_PHONES)] = 1
-    model: str = "CP-8841"
+    model: ModelName = "CP-8841"
     security: Literal["non-secure", "authenticated", "encrypted"] = "non-secure"
     home: str = "source"
     group: str | None = None
@@ -222,12 +251,24 @@ class LabDefinition(_Strict):
                 raise ValueError(f"{phones.security} phones need mixed mode, and {phones.home} is non-secure")
             if phones.group is not None and phones.group not in {group.name for group in home.unified_cm_groups}:
                 raise ValueError(f"phones belong to group {phones.group}, which {phones.home} does not have")
-        first = ipaddress.IPv4Address(self.network.phones)
-        last = first + (FIRST_PHONE + sum(phones.count for phones in self.phones))
-        for address, name in taken.items():
-            if first + FIRST_PHONE <= ipaddress.IPv4Address(address) <= last:
-                raise ValueError(f"{name} at {address} lies among the phones' addresses")
+        for name in self.clusters:
+            count = sum(phones.count for phones in self.phones if phones.home == name)
+            if count > MAX_PHONES:
+                raise ValueError(f"{count} phones belong to {name}: a cluster has at most {MAX_PHONES}")
+        self._phones_have_room(taken)
         return self
+
+    def _phones_have_room(self, taken: dict[str, str]) -> None:
+        count = sum(phones.count for phones in self.phones)
+        if not count:
+            return
+        first = int(ipaddress.IPv4Address(self.network.phones)) + FIRST_PHONE
+        last = first + count - 1
+        if last >= int(LOOPBACK.broadcast_address):
+            raise ValueError(f"{count} phones from {self.network.phones} on do not fit into {LOOPBACK}")
+        for address, name in taken.items():
+            if first <= int(ipaddress.IPv4Address(address)) <= last:
+                raise ValueError(f"{name} at {address} lies among the phones' addresses")
 
 
 #: Phones begin this far behind the first address of their range.

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from trustbridge import atomicfile
+from trustbridge.errors import InvalidCertificate
 from trustbridge.pki.issue import Identity
 from trustbridge.pki.units import Unit
 from trustbridge.trust.events import Flash, Kept
@@ -25,13 +26,14 @@ class FlashFolder:
         """What the phone has kept."""
         lsc = self.lsc()
         return Flash(
-            ctl=self._read(Kept.CTL),
-            itl=self._read(Kept.ITL),
-            configuration=self._read(Kept.CONFIGURATION),
+            ctl=self.kept(Kept.CTL),
+            itl=self.kept(Kept.ITL),
+            configuration=self.kept(Kept.CONFIGURATION),
             lsc=None if lsc is None else lsc.certificate.der,
         )
 
-    def _read(self, kept: Kept) -> bytes | None:
+    def kept(self, kept: Kept) -> bytes | None:
+        """One of the files, None where absent."""
         try:
             return (self.path / _FILES[kept]).read_bytes()
         except FileNotFoundError:
@@ -43,12 +45,24 @@ class FlashFolder:
         atomicfile.write(self.path / _FILES[kept], content, durable=False)
 
     def lsc(self) -> Identity | None:
-        """The phone's locally significant certificate and its key."""
+        """The phone's locally significant certificate and its key.
+
+        Raises:
+            InvalidCertificate: they can't be read, or do not belong together.
+        """
         try:
             certificate, key = (self.path / _LSC).read_bytes(), (self.path / _LSC_KEY).read_bytes()
         except FileNotFoundError:
             return None
         return Identity.from_pem(node=self.path.name, unit=Unit.CAPF, certificate=certificate, key=key)
+
+    @property
+    def has_lsc(self) -> bool:
+        """Whether there is a usable LSC with its key; one that can't be read counts as none."""
+        try:
+            return self.lsc() is not None
+        except InvalidCertificate:
+            return False
 
     def write_lsc(self, lsc: Identity) -> None:
         """Install a locally significant certificate."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import ipaddress
+import logging
 from collections.abc import Callable, Iterable, Iterator
 from datetime import datetime
 from pathlib import Path
@@ -16,6 +17,8 @@ from trustbridge.lab.flash import FlashFolder
 from trustbridge.lab.phone import EXPIRES, LabPhone, PhoneIdentity, PhoneNetwork
 from trustbridge.pki.issue import Organisation, locally_significant
 from trustbridge.trust.models import model_named
+
+_log = logging.getLogger(__name__)
 
 #: Phones that start at once; more only wait for each other on two cores.
 CONCURRENT_BOOTS = 64
@@ -38,14 +41,15 @@ def phone_names(definition: LabDefinition) -> Iterator[tuple[str, str, PhonesDef
 def create_phones(definition: LabDefinition, clusters: dict[str, Cluster], folder: Path, now: datetime) -> None:
     """Make each phone's folder, give secure ones an LSC of their home cluster, and make every cluster know them.
 
-    A cluster in non-secure mode knows a secure phone as a non-secure one.
+    Raises:
+        OSError: a folder can't be written.
     """
     devices: dict[str, list[Device]] = {name: [] for name in clusters}
     organisation = Organisation(ou="UC", o="Phones", l="Krakow", st="Malopolska", c="PL")
     for name, _, kind in phone_names(definition):
         flash = FlashFolder(atomicfile.private_folder(folder / name))
         mode = SECURITY_MODES[kind.security]
-        if mode > 1 and flash.lsc() is None:
+        if mode > 1 and not flash.has_lsc:
             flash.write_lsc(
                 locally_significant(
                     clusters[kind.home].capf, device=name, organisation=organisation, now=now, key="p256"
@@ -55,9 +59,9 @@ def create_phones(definition: LabDefinition, clusters: dict[str, Cluster], folde
             groups = [group.name for group in cluster.definition.unified_cm_groups]
             group = kind.group if kind.group in groups else groups[0]
             assert group is not None
-            devices[cluster_name].append(Device(name, kind.model, mode if cluster.mixed_mode else 1, group))
+            devices[cluster_name].append(Device(name, kind.model, mode, group))
     for cluster_name, cluster in clusters.items():
-        if not cluster.devices:
+        if not cluster.has_devices:
             cluster.add_devices(devices[cluster_name])
 
 
@@ -82,36 +86,46 @@ class Fleet:
             self.by_address[address] = phone
         self._boots = asyncio.Semaphore(CONCURRENT_BOOTS)
         self._locks = {name: asyncio.Lock() for name in self.phones}
+        self._booting: set[asyncio.Task[None]] = set()
 
     def chosen(self, names: Iterable[str]) -> list[LabPhone]:
-        """Phones by name.
+        """Phones by name, each once.
 
         Raises:
             SettingsError: there is no phone of that name.
         """
-        found = []
+        found: dict[str, LabPhone] = {}
         for name in names:
             phone = self.phones.get(name.upper())
             if phone is None:
                 raise SettingsError(f"there is no phone {name} in this lab", "`trustbridge lab status` lists them.")
-            found.append(phone)
-        return found
+            found[phone.name] = phone
+        return list(found.values())
 
     async def boot(self, phones: Iterable[LabPhone], on_done: Callable[[LabPhone], None] | None = None) -> None:
         """Start phones, or reset those that run; returns when all have come to an end.
 
-        `on_done` is called after each.
+        A phone that starts already starts once more afterwards. `on_done` is called after each.
         """
 
         async def one(phone: LabPhone) -> None:
-            async with self._boots, self._locks[phone.name]:
+            async with self._locks[phone.name], self._boots:
                 await phone.boot()
             if on_done is not None:
                 on_done(phone)
 
         async with asyncio.TaskGroup() as group:
             for phone in phones:
-                group.create_task(one(phone))
+                task = group.create_task(one(phone))
+                self._booting.add(task)
+                task.add_done_callback(self._booting.discard)
+
+    async def stop(self) -> None:
+        """Cut off every phone that is starting; whoever waits for them goes on."""
+        booting = list(self._booting)
+        for task in booting:
+            task.cancel()
+        await asyncio.gather(*booting, return_exceptions=True)
 
     async def keep_registered(self) -> None:
         """Renew registrations before they run out, for as long as the lab is up."""
@@ -119,4 +133,7 @@ class Fleet:
             await asyncio.sleep(EXPIRES * 0.7)
             for phone in list(self.phones.values()):
                 async with self._locks[phone.name]:
-                    await phone.renew()
+                    try:
+                        await phone.renew()
+                    except Exception:  # one phone's fault; the others still want to be renewed
+                        _log.exception("renewing the registration of %s failed", phone.name)

@@ -13,8 +13,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import fcntl
+import ipaddress
 import json
+import logging
 import os
 import secrets
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
@@ -28,6 +31,7 @@ from trustbridge import atomicfile
 from trustbridge.errors import NotNow, PortTaken, SettingsError
 from trustbridge.exchange.directory import SftpSettings
 from trustbridge.lab import definition as definitions
+from trustbridge.lab import founding
 from trustbridge.lab.cluster import Cluster
 from trustbridge.lab.definition import LabDefinition
 from trustbridge.lab.fleet import Fleet, create_phones
@@ -40,7 +44,14 @@ from trustbridge.lab.statuspages import page
 from trustbridge.services.dhcp import DhcpServer, Scope, start_dhcp
 from trustbridge.services.sftp import hash_password, start_sftp
 
+_log = logging.getLogger(__name__)
+
 SFTP_USER = "bulk"
+#: As many addresses as an option of DHCP holds.
+MAX_OPTION150 = 63
+_ROOM_FOR_TWO = (
+    "Perhaps another lab is up: `trustbridge lab down` stops it. Two at once need addresses of their own: docs/lab.md."
+)
 
 
 class _Stoppable(Protocol):
@@ -68,7 +79,8 @@ class Lab:
         create_phones(definition, self.clusters, folder / "phones", now())
         self.registrations = {name: Registrations(cluster) for name, cluster in self.clusters.items()}
         self.fleet = Fleet(definition, folder / "phones", PhoneNetwork(definition.network.dhcp, ports), now)
-        self.nodes: dict[str, Node] = {}
+        #: Nodes that run, by cluster and name.
+        self.nodes: dict[tuple[str, str], Node] = {}
         self.sftp_password = self._password()
         self._dhcp: DhcpServer | None = None
         self._others: list[_Stoppable] = []
@@ -83,9 +95,17 @@ class Lab:
             definition: what it consists of; None means what it was made of, or the default.
 
         Raises:
-            SettingsError: the folder holds another lab, or none that can be read.
+            SettingsError: the folder holds another lab, something else, or nothing that can be read.
+            NotNow: the lab is up, or being made by another process.
+            TrustbridgeError: the folder can't be used, or the disk is full.
         """
-        atomicfile.private_folder(folder)
+        with atomicfile.in_words(f"the lab in {folder} can't be made or read"):
+            atomicfile.private_folder(folder)
+            with locked(folder):
+                return cls._open(folder, definition)
+
+    @classmethod
+    def _open(cls, folder: Path, definition: LabDefinition | None) -> Lab:
         saved = _saved_definition(folder)
         if saved is not None and definition is not None and saved != definition:
             raise SettingsError(
@@ -94,9 +114,10 @@ class Lab:
             )
         chosen = saved or definition or definitions.default()
         if saved is None:
+            _check_empty(folder)
             atomicfile.write(folder / "definition.json", chosen.model_dump_json(indent=2).encode())
         for name, cluster in chosen.clusters.items():
-            Cluster.create(cluster, atomicfile.private_folder(folder / "clusters" / name), now())
+            founding.found(cluster, atomicfile.private_folder(folder / "clusters" / name), now())
         ports, reason = _ports(chosen)
         return cls(chosen, folder, ports, reason)
 
@@ -107,9 +128,14 @@ class Lab:
 
         Raises:
             PortTaken: an address or port is in use.
+            TrustbridgeError: the lab's folder can't be written.
         """
         try:
-            await self._start()
+            with atomicfile.in_words(f"the lab in {self.folder} can't be started"):
+                await self._start()
+        except PortTaken as error:
+            await self.stop()
+            raise PortTaken(error.message, f"{error.hint} {_ROOM_FOR_TWO}".strip()) from error
         except BaseException:
             await self.stop()
             raise
@@ -119,7 +145,7 @@ class Lab:
         for name, cluster in self.clusters.items():
             for node in cluster.definition.nodes:
                 running = Node(cluster, self.registrations[name], node.name)
-                self.nodes[node.name] = running
+                self.nodes[name, node.name] = running
                 await running.start()
         self._dhcp = await start_dhcp(
             Scope(
@@ -144,20 +170,21 @@ class Lab:
         self._renewing = asyncio.create_task(self.fleet.keep_registered())
 
     async def stop(self) -> None:
-        """Stop every service; state is on disk already."""
+        """Cut off phones that start, and stop every service; state is on disk already. Again, nothing happens."""
         if self._renewing is not None:
             self._renewing.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._renewing
+            await asyncio.gather(self._renewing, return_exceptions=True)
             self._renewing = None
-        while self._others:
-            await self._others.pop().stop()
+        await self.fleet.stop()
+        stopping: list[_Stoppable] = [*self._others, *self.nodes.values()]
         if self._dhcp is not None:
-            await self._dhcp.stop()
-            self._dhcp = None
-        while self.nodes:
-            _, node = self.nodes.popitem()
-            await node.stop()
+            stopping.append(self._dhcp)
+        self._dhcp = None
+        self._others.clear()
+        self.nodes.clear()
+        for result in await asyncio.gather(*(service.stop() for service in stopping), return_exceptions=True):
+            if isinstance(result, Exception):
+                _log.error("a service did not stop as it should", exc_info=result)
 
     @contextlib.asynccontextmanager
     async def running(self) -> AsyncIterator[Lab]:
@@ -181,9 +208,15 @@ class Lab:
         return self._option150
 
     def set_option150(self, servers: Sequence[str]) -> None:
-        """Change the scope's option 150; phones learn it at their next start."""
-        self._option150 = tuple(servers)
-        atomicfile.write(self.folder / "network.json", json.dumps({"option150": servers}).encode())
+        """Change the scope's option 150; phones learn it at their next start.
+
+        Raises:
+            SettingsError: one is no IPv4 address, or there are too many.
+            OSError: the lab's folder can't be written; nothing has changed.
+        """
+        chosen = _addresses(servers)
+        atomicfile.write(self._network_file, json.dumps({"option150": chosen}).encode())
+        self._option150 = chosen
         if self._dhcp is not None:
             self._dhcp.set_option150(self._option150)
 
@@ -199,10 +232,18 @@ class Lab:
 
     def _read_option150(self) -> tuple[str, ...]:
         try:
-            return tuple(json.loads((self.folder / "network.json").read_text("utf-8"))["option150"])
+            return _addresses(json.loads(self._network_file.read_text("utf-8"))["option150"])
         except FileNotFoundError:
             homes = [phones.home for phones in self.definition.phones] or list(self.clusters)
             return self.clusters[homes[0]].definition.tftp_addresses()
+        except (ValueError, KeyError, TypeError, SettingsError) as error:
+            raise SettingsError(
+                f"{self._network_file} can't be read: {error}", "Remove it: option 150 then names the phones' home."
+            ) from None
+
+    @property
+    def _network_file(self) -> Path:
+        return self.folder / "network.json"
 
     # Clusters and phones.
 
@@ -222,11 +263,17 @@ class Lab:
         await self.fleet.boot(phones, on_done)
 
     def cluster_of(self, phone: LabPhone) -> str | None:
-        """Name of the cluster where a phone is registered, as that cluster knows it."""
-        for name, registrations in self.registrations.items():
-            if registrations.find(phone.name) is not None:
-                return name
-        return None
+        """Name of the cluster where a phone is registered, as that cluster knows it.
+
+        A phone that could not take its registration back stands at two of them until the old one runs out; where it
+        registered last is where it is.
+        """
+        known = [
+            (registered.until, name)
+            for name, registrations in self.registrations.items()
+            if (registered := registrations.find(phone.name)) is not None
+        ]
+        return max(known)[1] if known else None
 
     def _page(self, address: str, target: str) -> tuple[str, bytes] | None:
         phone = self.fleet.by_address.get(address)
@@ -259,6 +306,27 @@ class Lab:
             return path.read_text("utf-8").strip()
 
 
+def _addresses(servers: Sequence[str]) -> tuple[str, ...]:
+    if len(servers) > MAX_OPTION150:
+        raise SettingsError(f"option 150 holds {MAX_OPTION150} addresses at the most, not {len(servers)}")
+    try:
+        return tuple(str(ipaddress.IPv4Address(server)) for server in servers)
+    except ValueError as error:
+        raise SettingsError(f"option 150 names TFTP servers by their IPv4 addresses: {error}") from None
+
+
+def _check_empty(folder: Path) -> None:
+    """That a new lab's folder holds nothing: `lab wipe` will remove all that is in it."""
+    # A lock, a log and unfinished files may be there from a start that was cut off.
+    names = sorted(path.name for path in folder.iterdir() if path.name not in ("lock", "log"))
+    strangers = [name for name in names if not (name.startswith(".definition.json.") and name.endswith(".part"))]
+    if strangers:
+        raise SettingsError(
+            f"{folder} holds no lab, but other files ({', '.join(strangers[:3])}, ...)",
+            "Name a folder that is empty or does not exist yet.",
+        )
+
+
 def is_lab(folder: Path) -> bool:
     """Whether a folder holds a lab."""
     return (folder / "definition.json").exists()
@@ -275,7 +343,9 @@ def locked(folder: Path) -> Iterator[None]:
     try:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
+        except OSError as error:
+            if error.errno not in (errno.EAGAIN, errno.EACCES):
+                raise
             raise NotNow(f"the lab in {folder} is up already", "See it with `trustbridge lab status`.") from None
         yield
     finally:

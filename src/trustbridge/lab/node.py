@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import logging
 from typing import Protocol
 
 from trustbridge.lab.cluster import Cluster
@@ -14,6 +16,8 @@ from trustbridge.services.registrar import RegistrarServer, Registration, Regist
 from trustbridge.services.tftp import start_tftp
 from trustbridge.services.tls import TlsIdentity
 from trustbridge.services.tvs import TvsServer, start_tvs
+
+_log = logging.getLogger(__name__)
 
 
 class _Stoppable(Protocol):
@@ -32,7 +36,8 @@ class Node:
         self.address = cluster.definition.address(name)
         self.services: dict[str, _Stoppable] = {}
         self._registrations = registrations
-        self._files: NodeFiles | None = None
+        #: What the node serves; None where it runs no TFTP.
+        self.files: NodeFiles | None = None
         self._tvs: TvsServer | None = None
         self._secure_registrar: RegistrarServer | None = None
 
@@ -55,19 +60,20 @@ class Node:
     async def _start(self) -> None:
         cluster, ports = self.cluster, self.cluster.ports
         definition = cluster.definition.node(self.name)
+        legacy_tls = cluster.definition.minimum_tls == "1.0"
         self._tvs = await start_tvs(
             cluster.vouch_index(self.name).answer,
             self._tls(Unit.TVS),
             host=self.address,
             port=ports.tvs,
-            legacy_tls=cluster.definition.minimum_tls == "1.0",
+            legacy_tls=legacy_tls,
         )
         self.services["Cisco Trust Verification Service"] = self._tvs
         if definition.tftp:
-            self._files = NodeFiles(cluster, self.name)
-            self.services["Cisco Tftp"] = await start_tftp(self._files, host=self.address, port=ports.tftp)
+            self.files = NodeFiles(cluster, self.name)
+            self.services["Cisco Tftp"] = await start_tftp(self.files, host=self.address, port=ports.tftp)
             self.services["Cisco Tftp (HTTP)"] = await start_provisioning(
-                self._files, host=self.address, port=ports.provisioning
+                self.files, host=self.address, port=ports.provisioning
             )
         if definition.callmanager:
             self.services["Cisco CallManager"] = await start_registrar(
@@ -79,6 +85,7 @@ class Node:
                 port=ports.sips,
                 tls=self._tls(Unit.CALLMANAGER),
                 client_authorities=self._phone_authorities(),
+                legacy_tls=legacy_tls,
             )
             self.services["Cisco CallManager (TLS)"] = self._secure_registrar
         cluster.changed.append(self.refresh)
@@ -94,8 +101,8 @@ class Node:
         """Take up what changed in the cluster: stores, mode, parameters. Nobody is disconnected."""
         if self._tvs is not None:
             self._tvs.set_answer(self.cluster.vouch_index(self.name).answer)
-        if self._files is not None:
-            self._files.rebuild()
+        if self.files is not None:
+            self.files.rebuild()
         if self._secure_registrar is not None:
             authorities = self._phone_authorities()
             if set(authorities) != set(self._secure_registrar.client_authorities):
@@ -109,6 +116,7 @@ class Node:
         """Stop everything; again, nothing happens."""
         if self.refresh in self.cluster.changed:
             self.cluster.changed.remove(self.refresh)
-        while self.services:
-            _, service = self.services.popitem()
-            await service.stop()
+        stopping = [self.services.popitem()[1] for _ in list(self.services)]
+        for result in await asyncio.gather(*(service.stop() for service in stopping), return_exceptions=True):
+            if isinstance(result, Exception):
+                _log.error("a service of %s did not stop as it should", self.name, exc_info=result)

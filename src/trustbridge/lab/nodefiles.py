@@ -127,9 +127,11 @@ def configuration_of(cluster: Cluster, device: Device | None) -> Configuration:
     groups = definition.unified_cm_groups
     group = next((item for item in groups if device is not None and item.name == device.group), groups[0])
     addresses = [definition.address(member) for member in group.members]
-    security_mode = 1 if device is None else device.security_mode
+    security_mode = cluster.security_of(device)
     secure = security_mode >= SECURITY_AUTHENTICATED
-    stamp = hashlib.sha256(f"{cluster.name}/{device}/{group}/{cluster.state.prepare_for_rollback}".encode())
+    stamp = hashlib.sha256(
+        f"{cluster.name}/{device}/{security_mode}/{group}/{cluster.state.prepare_for_rollback}".encode()
+    )
     return Configuration(
         call_managers=tuple(CallManagerMember(address, ports.sip, ports.sips) for address in addresses),
         # A cluster prepared for rollback names no TVS: its phones ask nobody and accept anything (TB120).

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import socket
 from collections.abc import Callable
 
 import h11
 
 from trustbridge.services.listening import port_taken
+
+_log = logging.getLogger(__name__)
 
 #: (local address, request target) -> content type and content, or None for "not found".
 PageSource = Callable[[str, str], tuple[str, bytes] | None]
@@ -22,8 +25,9 @@ _SO_BINDTODEVICE = 25
 class PageServer:
     """Made by `start_pages`; serves until `stop()`."""
 
-    def __init__(self, server: asyncio.Server) -> None:
+    def __init__(self, server: asyncio.Server, clients: set[asyncio.StreamWriter]) -> None:
         self._server = server
+        self._clients = clients
 
     @property
     def address(self) -> tuple[str, int]:
@@ -32,8 +36,10 @@ class PageServer:
         return host, port
 
     async def stop(self) -> None:
-        """Close the listener."""
+        """Close the listener and every connection."""
         self._server.close()
+        for client in list(self._clients):
+            client.transport.abort()
         await self._server.wait_closed()
 
 
@@ -43,19 +49,26 @@ async def start_pages(source: PageSource, *, port: int) -> PageServer:
     Raises:
         PortTaken: the port is in use, or this user may not bind it.
     """
+    clients: set[asyncio.StreamWriter] = set()
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        clients.add(writer)
+        try:
+            await _serve(source, reader, writer)
+        finally:
+            clients.discard(writer)
+
     listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
     try:
         listener.setsockopt(socket.SOL_SOCKET, _SO_BINDTODEVICE, b"lo\0")
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind(("", port))  # every address, of the loopback device alone
         listener.setblocking(False)
-        server = await asyncio.start_server(
-            lambda reader, writer: _serve(source, reader, writer), sock=listener, limit=MAX_REQUEST
-        )
+        server = await asyncio.start_server(serve, sock=listener, limit=MAX_REQUEST)
     except OSError as error:
         listener.close()
         raise port_taken("The phones' status pages", "the loopback device", port, error) from error
-    return PageServer(server)
+    return PageServer(server, clients)
 
 
 async def _serve(source: PageSource, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -82,11 +95,17 @@ async def _answer(
     if not isinstance(event, h11.Request):
         return b""
     local = writer.get_extra_info("sockname")[0]
-    found = None
+    status, kind, content = 404, "text/plain", b"not found\n"
     if event.method in (b"GET", b"HEAD"):
-        found = source(local, event.target.decode("ascii", "replace"))
-    status = 200 if found is not None else 404
-    kind, content = found or ("text/plain", b"not found\n")
+        try:
+            found = source(local, event.target.decode("ascii", "replace"))
+        except Exception:  # a phone's fault: the others' pages are shown
+            _log.exception("no status page for %s", local)
+            status, content = 500, b"this phone can't show it\n"
+        else:
+            if found is not None:
+                status = 200
+                kind, content = found
     headers = [("Content-Type", kind), ("Content-Length", str(len(content))), ("Connection", "close")]
     answer = connection.send(h11.Response(status_code=status, headers=headers)) or b""
     if event.method != b"HEAD":

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
+import logging
+import ssl
+import warnings
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
+from functools import lru_cache
 from pathlib import Path
 
 from trustbridge.errors import DecodeError, Refused, TrustbridgeError, Unreachable
@@ -16,7 +21,7 @@ from trustbridge.services.ask import ask_tvs
 from trustbridge.services.fetch import http_get, tftp_get
 from trustbridge.services.lease import Lease, obtain_lease
 from trustbridge.services.register import ClientTls, register
-from trustbridge.services.tls import TlsIdentity, client_context
+from trustbridge.services.tls import TlsIdentity
 from trustbridge.trust import installed
 from trustbridge.trust.events import (
     AskTvs,
@@ -42,10 +47,14 @@ from trustbridge.trust.events import (
 from trustbridge.trust.models import PhoneModel
 from trustbridge.trust.phone import Phone as Procedure
 
+_log = logging.getLogger(__name__)
+
 #: Seconds a phone waits for a server; short, because everything is on loopback.
 PATIENCE = 4.0
 #: Seconds a registration lasts; the fleet renews it before.
 EXPIRES = 3600
+#: How often a phone asks over TFTP before it gives up.
+TFTP_TRIES = 4
 #: Larger files are not downloaded to their end.
 MAX_DOWNLOAD = 1 << 20
 #: Status messages a phone keeps, as its page shows them.
@@ -120,17 +129,44 @@ class LabPhone:
         return installed.read(self.flash.read(), self.identity.model)[0].describe()
 
     async def boot(self) -> Outcome:
-        """Start, or start again: DHCP, trust lists, configuration, registration. Never raises for what others do."""
-        await self._leave()
+        """Start, or start again: DHCP, trust lists, configuration, registration.
+
+        Whatever goes wrong is the phone's outcome, a full disk and a fault of this program included; nothing is raised.
+        """
         self.standing = Standing.BOOTING
+        self.transcript = []
+        try:
+            self.outcome = await self._boot()
+        except asyncio.CancelledError:
+            self.standing, self.outcome = Standing.OFF, None
+            raise
+        except Exception as error:
+            self.outcome = self._broken(error)
+        self.registered_with = self.outcome.registered
+        self.standing = Standing.REGISTERED if self.registered_with is not None else Standing.NOT_REGISTERED
+        return self.outcome
+
+    async def _boot(self) -> Outcome:
+        await self._leave()
         self._tls = self._load_lsc()
         self.tftp_servers = await self._option150()
         procedure = Procedure(self.name, self.identity.model)
         self.transcript = procedure.transcript
-        self.outcome = await self._run(procedure, Booted(self.flash.read(), self.tftp_servers, self._clock()))
-        self.registered_with = self.outcome.registered
-        self.standing = Standing.REGISTERED if self.registered_with is not None else Standing.NOT_REGISTERED
-        return self.outcome
+        return await self._run(procedure, Booted(self.flash.read(), self.tftp_servers, self._clock()))
+
+    def _broken(self, error: Exception) -> Outcome:
+        """How a boot ends that could not come to an end of its own."""
+        match error:
+            case TrustbridgeError():
+                reason = error.message
+            case OSError():
+                reason = f"the phone can't use its flash: {error.strerror or error}"
+                _log.warning("%s: %s", self.name, reason)
+            case _:
+                reason = f"the simulated phone itself failed: {type(error).__name__}: {error}"
+                _log.error("%s: %s", self.name, reason, exc_info=error)
+        self.transcript.append(Line(reason, False))
+        return Outcome(None, frozenset(), None, reason, None)
 
     async def renew(self) -> bool:
         """Register again where it is registered; False when that fails."""
@@ -195,20 +231,31 @@ class LabPhone:
         ports = self._network.ports
         failures: list[str] = []
         for server in fetch.servers:
-            for get, port in ((http_get, ports.provisioning), (tftp_get, ports.tftp)):
-                try:
-                    content = await get(
-                        server,
-                        port,
-                        fetch.name,
-                        local_address=self.identity.address,
-                        timeout=PATIENCE,
-                        max_bytes=MAX_DOWNLOAD,
-                    )
-                except TrustbridgeError as error:
-                    failures.append(error.message)
-                    continue
+            try:
+                content = await http_get(
+                    server,
+                    ports.provisioning,
+                    fetch.name,
+                    local_address=self.identity.address,
+                    timeout=PATIENCE,
+                    max_bytes=MAX_DOWNLOAD,
+                )
                 return Downloaded(fetch.name, content, server)
+            except TrustbridgeError as error:
+                failures.append(error.message)
+            try:
+                content = await tftp_get(
+                    server,
+                    ports.tftp,
+                    fetch.name,
+                    local_address=self.identity.address,
+                    timeout=PATIENCE / TFTP_TRIES,
+                    tries=TFTP_TRIES,
+                    max_bytes=MAX_DOWNLOAD,
+                )
+                return Downloaded(fetch.name, content, server)
+            except TrustbridgeError as error:
+                failures.append(error.message)
         return DownloadFailed(fetch.name, "; ".join(failures) or "no server to ask")
 
     async def _ask(self, ask: AskTvs, procedure: Procedure) -> Event:
@@ -229,7 +276,7 @@ class LabPhone:
                 local_address=self.identity.address,
                 timeout=PATIENCE,
                 check_certificate=check,
-                tls_context=client_context(legacy=True) if self.identity.model.legacy_tls else None,
+                tls_context=_old_tls() if self.identity.model.legacy_tls else None,
             )
         except (Unreachable, Refused) as error:
             refusal = refused[0][0] if refused else Refusal.TVS_UNREACHABLE
@@ -263,3 +310,17 @@ class LabPhone:
         if result.code == 200:
             return None
         return f"{result.code} {result.reason}", True
+
+
+@lru_cache(maxsize=1)
+def _old_tls() -> ssl.SSLContext:
+    """What old models speak: TLS 1.0 and nothing newer, so that a server's minimum keeps them out as it does there."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE  # phones know servers by their trust list
+    context.set_ciphers("DEFAULT:@SECLEVEL=0")
+    context.minimum_version = ssl.TLSVersion.MINIMUM_SUPPORTED
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # that is the point of it
+        context.maximum_version = ssl.TLSVersion.TLSv1
+    return context

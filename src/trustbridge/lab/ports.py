@@ -74,6 +74,14 @@ def choose(node_addresses: Iterable[str], dhcp_address: str, phone_address: str)
                 if kind == socket.SOCK_STREAM:
                     probe.listen(1)
         except OSError as error:
-            why = "may not be bound by this user" if error.errno == errno.EACCES else "is taken"
-            return Ports(SHIFT), f"port {port} {why}, so every port is shifted by {SHIFT}"
+            return Ports(SHIFT), f"port {port} {_why(error)}, so every port is shifted by {SHIFT}"
     return real, ""
+
+
+def _why(error: OSError) -> str:
+    match error.errno:
+        case errno.EACCES | errno.EPERM:
+            return "may not be bound by this user"
+        case errno.EADDRINUSE:
+            return "is taken"
+    return f"can't be bound ({error.strerror})"

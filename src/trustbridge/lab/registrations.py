@@ -13,6 +13,8 @@ from trustbridge.trust.models import MODELS
 
 #: Seconds a registration may last at the most.
 MAX_EXPIRES = 86_400
+#: Rejected devices remembered; anybody may bring a new name.
+MAX_REJECTED = 1000
 _MODEL_NAMES = {str(model.number): model.name for model in MODELS.values()}
 
 
@@ -53,21 +55,22 @@ class Registrations:
     def judge(self, node: str, registration: Registration) -> RegistrationAnswer:
         """Accept or reject a REGISTER, and remember it."""
         name = registration.device
+        device = self._cluster.devices.get(name)
+        if device is None and registration.expires and self._cluster.definition.auto_registration:
+            device = self._auto_register(registration)
+        fault = self._fault(device, registration)
+        if fault is not None:
+            self._reject(registration, fault.reason)
+            return fault
+        before = self.find(name)
         if registration.expires == 0:
-            found = self._registered.get(name)
-            if found is not None and found.node == node:
+            # A phone that has moved on to another node takes back what it has here no more.
+            if before is not None and before.node == node:
                 del self._registered[name]
             self._tell()
             return RegistrationAnswer.accepted(0)
-        fault = self._fault(registration)
-        if fault is not None:
-            self.rejected[name] = fault.reason
-            self._registered.pop(name, None)
-            self._tell()
-            return fault
         now = self._cluster.clock()
         expires = min(registration.expires, MAX_EXPIRES)
-        before = self.find(name)
         self._registered[name] = Registered(
             name,
             node,
@@ -80,13 +83,22 @@ class Registrations:
         self._tell()
         return RegistrationAnswer.accepted(expires)
 
-    def _fault(self, registration: Registration) -> RegistrationAnswer | None:
-        device = self._cluster.devices.get(registration.device)
+    def _reject(self, registration: Registration, reason: str) -> None:
+        """Remember that. Who was registered by that name stays so, unless it was this very phone."""
+        name = registration.device
+        before = self._registered.get(name)
+        if name in self._cluster.devices and before is not None and before.address != registration.contact[0]:
+            return
+        self._registered.pop(name, None)
+        self.rejected[name] = reason
+        while len(self.rejected) > MAX_REJECTED:
+            del self.rejected[next(iter(self.rejected))]
+        self._tell()
+
+    def _fault(self, device: Device | None, registration: Registration) -> RegistrationAnswer | None:
         if device is None:
-            if not self._cluster.definition.auto_registration:
-                return RegistrationAnswer.rejected(404, "Device unknown and auto-registration is off")
-            device = self._auto_register(registration)
-        if device.security_mode >= SECURITY_AUTHENTICATED:
+            return RegistrationAnswer.rejected(404, "Device unknown and auto-registration is off")
+        if self._cluster.security_of(device) >= SECURITY_AUTHENTICATED:
             if not registration.secure:
                 return RegistrationAnswer.rejected(403, "Security profile requires TLS")
             if f"CN={registration.device}" not in registration.peer_subject.split(";"):

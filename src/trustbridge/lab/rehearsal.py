@@ -12,7 +12,8 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from trustbridge.errors import TrustbridgeError
+from trustbridge import atomicfile
+from trustbridge.errors import NothingToConsolidate
 from trustbridge.lab.cluster import Cluster
 from trustbridge.lab.lab import Lab
 from trustbridge.lab.phone import LabPhone
@@ -95,7 +96,8 @@ async def rehearse(lab: Lab, watcher: Watcher) -> Rehearsal:
     Raises:
         TrustbridgeError: a step could not be done at all.
     """
-    return await _Run(lab, watcher).run()
+    with atomicfile.in_words(f"the lab's folder {lab.folder} can't be used"):
+        return await _Run(lab, watcher).run()
 
 
 class _Run:
@@ -195,11 +197,11 @@ class _Run:
         for cluster in (self.destination, self.source):
             cluster.configure_sftp(self.lab.sftp_settings())
         self.watcher.note(f"SFTP server on both publishers: {self.lab.sftp_settings().describe()}")
+        await self.destination.export(ALL)
         try:
-            await self.destination.export(ALL)
             await self.destination.consolidate(ALL)
             refusal = ""
-        except TrustbridgeError as error:
+        except NothingToConsolidate as error:
             refusal = error.message
         self._expect("consolidating is refused after one export", bool(refusal), refusal or "it was not refused")
         exported = await self.source.export(ALL)

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from trustbridge import atomicfile
 from trustbridge.errors import SettingsError
 from trustbridge.exchange.directory import SftpSettings
 from trustbridge.exchange.manifest import Contents
@@ -59,8 +60,9 @@ class LabRequests:
         verb = self._verbs.get(str(request.get("do")))
         if verb is None:
             raise SettingsError(f"a lab can't {request.get('do')!r}")
-        result = verb(request, progress)
-        return await result if asyncio.iscoroutine(result) else result
+        with atomicfile.in_words("the lab's folder can't be used"):
+            result = verb(request, progress)
+            return await result if asyncio.iscoroutine(result) else result
 
     async def boot_all(self) -> None:
         """Start every phone, as when the power comes back."""
@@ -248,7 +250,7 @@ def cluster_row(lab: Lab, name: str) -> dict[str, Any]:
                 "name": node.name,
                 "address": cluster.definition.address(node.name),
                 "publisher": node.name == cluster.publisher,
-                "services": sorted(lab.nodes[node.name].services) if node.name in lab.nodes else [],
+                "services": sorted(lab.nodes[name, node.name].services) if (name, node.name) in lab.nodes else [],
                 "vouches_for": len(cluster.vouch_index(node.name)),
             }
             for node in cluster.definition.nodes

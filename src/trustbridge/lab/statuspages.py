@@ -12,12 +12,13 @@ from html import escape
 from urllib.parse import parse_qs, urlsplit
 from xml.sax.saxutils import escape as escape_xml
 
+from trustbridge.errors import InvalidInput
 from trustbridge.lab.phone import LabPhone
 from trustbridge.trust import configuration as configurations
 from trustbridge.trust.configuration import Configuration
+from trustbridge.trust.events import Kept
 
 HTML, XML = "text/html; charset=utf-8", "text/xml; charset=utf-8"
-_SERVICEABILITY = "/CGI/Java/Serviceability"
 
 Rows = list[tuple[str, str]]
 
@@ -30,7 +31,10 @@ def page(phone: LabPhone, target: str) -> tuple[str, bytes] | None:
     configuration = _configuration(phone)
     if configuration is not None and not configuration.web_access:
         return None
-    parts = urlsplit(target)
+    try:
+        parts = urlsplit(target)
+    except ValueError:  # such as an address in brackets that are not closed
+        return None
     adapter = parse_qs(parts.query).get("adapter", [""])[0]
     match parts.path, adapter:
         case ("/", "") | ("/CGI/Java/Serviceability", "device.statistics.device"):
@@ -51,8 +55,11 @@ def page(phone: LabPhone, target: str) -> tuple[str, bytes] | None:
 
 
 def _configuration(phone: LabPhone) -> Configuration | None:
-    content = phone.flash.read().configuration
-    return None if content is None else configurations.parse(content)
+    content = phone.flash.kept(Kept.CONFIGURATION)
+    try:
+        return None if content is None else configurations.parse(content)
+    except InvalidInput:  # damaged in flash: the phone shows its pages as if it had none
+        return None
 
 
 def _device(phone: LabPhone) -> Rows:
@@ -71,8 +78,8 @@ def _network(phone: LabPhone, configuration: Configuration | None) -> Rows:
             active = phone.registered_with is not None and phone.registered_with.name == member.name
             rows.append((f"Unified CM {place}", f"{member.name}{' Active' if active else ''}"))
         rows += [(f"TVS {place}", str(server)) for place, server in enumerate(configuration.tvs, start=1)]
-    flash = phone.flash.read()
-    for name, content in (("CTL", flash.ctl), ("ITL", flash.itl)):
+    for name in (Kept.CTL, Kept.ITL):
+        content = phone.flash.kept(name)
         installed = "Not Installed" if content is None else hashlib.sha1(content).hexdigest().upper()  # noqa: S324 - as phones print it
         rows.append((f"{name} File", installed))
     return rows

@@ -15,6 +15,8 @@ from trustbridge.pki.units import Store
 
 _ORIGIN = "Origin: "
 _OWN = "own"
+#: Characters of a common name in a file's name. File systems take 255 bytes, and a file being written is named longer.
+MAX_PLAIN = 64
 
 
 def write_stores(folder: Path, stores: TrustStores) -> None:
@@ -28,9 +30,9 @@ def write_stores(folder: Path, stores: TrustStores) -> None:
         wanted = {_file_name(entry): _text(entry) for entry in stores.entries(store)}
         there = {path.name for path in place.glob("*.pem")}
         for name, text in wanted.items():
-            path = place / name
-            if name not in there or path.read_text("utf-8") != text:
-                atomicfile.write(path, text.encode())
+            path, content = place / name, text.encode()
+            if name not in there or path.read_bytes() != content:
+                atomicfile.write(path, content)
         for name in there - wanted.keys():
             (place / name).unlink(missing_ok=True)
 
@@ -56,10 +58,15 @@ def read_stores(folder: Path) -> TrustStores:
 
 
 def _file_name(entry: Entry) -> str:
-    plain = "".join(c if c.isalnum() or c in "-._" else "-" for c in entry.certificate.common_name)
-    return f"{plain.lstrip('.') or 'certificate'}.{entry.certificate.sha256[:12]}.pem"
+    plain = "".join(c if c.isascii() and (c.isalnum() or c in "-._") else "-" for c in entry.certificate.common_name)
+    return f"{plain[:MAX_PLAIN].lstrip('.') or 'certificate'}.{entry.certificate.sha256[:12]}.pem"
 
 
 def _text(entry: Entry) -> str:
-    origin = _OWN if entry.own else entry.origin
-    return f"{_ORIGIN}{origin}\nSubject: {entry.certificate.subject}\n{entry.certificate.pem()}"
+    origin = _OWN if entry.own else _line(entry.origin)
+    return f"{_ORIGIN}{origin}\nSubject: {_line(entry.certificate.subject)}\n{entry.certificate.pem()}"
+
+
+def _line(text: str) -> str:
+    """Names come from others' certificates and bundles: none may begin a line of its own here."""
+    return text if text.isprintable() else "".join(sign if sign.isprintable() else "\ufffd" for sign in text)
