@@ -238,6 +238,10 @@ def test_options_are_accepted_talked_down_or_left_out(asked: tuple[tuple[str, st
     assert negotiate(asked, 10240, max_blksize=4096, max_windowsize=16) == terms
 
 
+def test_the_size_of_an_empty_file_is_left_out_because_curl_takes_it_for_an_error() -> None:
+    assert negotiate((("tsize", "0"), ("blksize", "8")), 0) == Terms(blksize=8, accepted=(("blksize", "8"),))
+
+
 @given(options, st.integers(0, 2**40))
 def test_whatever_is_asked_the_terms_stay_within_their_limits(asked: tuple[tuple[str, str], ...], size: int) -> None:
     terms = negotiate(asked, size)

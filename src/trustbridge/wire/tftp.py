@@ -167,8 +167,9 @@ def negotiate(
             blksize = min(asked, max_blksize)
             accepted.append((spelled, str(blksize)))
         elif name == "tsize":
-            # A read request carries 0; what else it may carry says nothing about the file.
-            if number(value, 0, 2**63) is not None:
+            # A read request carries 0; what else it may carry says nothing about the file. Of an empty file
+            # nothing is said: curl (7.88) takes a size of 0 for an error and gives up.
+            if size and number(value, 0, 2**63) is not None:
                 accepted.append((spelled, str(size)))
         elif name == "timeout":
             timeout = number(value, 1, MAX_TIMEOUT)
