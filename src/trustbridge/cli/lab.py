@@ -129,10 +129,11 @@ def _in_background(where: Path, definition: LabDefinition | None) -> None:
         except NotNow:
             if process.poll() is not None:
                 said = log.read_text("utf-8", "replace").strip().splitlines()
-                raise TrustbridgeError(
-                    said[-1] if said else f"the lab in {where} ended with code {process.returncode}",
-                    f"All that it said is in {log}.",
-                ) from None
+                ended = f"the lab in {where} ended with code {process.returncode}"
+                words = next((line for line in said if line.startswith("trustbridge: ")), said[-1] if said else ended)
+                error = TrustbridgeError(words.removeprefix("trustbridge: "), f"All that it said is in {log}.")
+                error.exit_code = process.returncode if process.returncode > 0 else error.exit_code
+                raise error from None
             time.sleep(_PATIENCE)
 
 

@@ -322,7 +322,7 @@ def _check_empty(folder: Path) -> None:
     strangers = [name for name in names if not (name.startswith(".definition.json.") and name.endswith(".part"))]
     if strangers:
         raise SettingsError(
-            f"{folder} holds no lab, but other files ({', '.join(strangers[:3])}, ...)",
+            f"{folder} holds no lab, but other files ({', '.join(strangers[:3])}{', ...' if strangers[3:] else ''})",
             "Name a folder that is empty or does not exist yet.",
         )
 
