@@ -7,6 +7,7 @@ know. Everything is written beside and renamed; every step may be killed at any 
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -15,8 +16,10 @@ from trustbridge.errors import (
     ConsolidationStale,
     InvalidBundle,
     InvalidCertificate,
+    InvalidInput,
     NothingToConsolidate,
     NotNow,
+    Refused,
 )
 from trustbridge.exchange.directory import Directory
 from trustbridge.exchange.manifest import (
@@ -48,7 +51,7 @@ Progress = Callable[[str, int, int], None]
 """Called with what is being done, how many are done, and of how many."""
 
 
-def _quiet(what: str, done: int, total: int) -> None:
+def quiet(what: str, done: int, total: int) -> None:
     pass
 
 
@@ -78,51 +81,66 @@ async def export(
     *,
     now: datetime,
     password: str = BUNDLE_PASSWORD,
-    progress: Progress = _quiet,
+    progress: Progress = quiet,
 ) -> list[ExportedBundle]:
     """Put a bundle a node and type into the directory, and say so in the cluster's manifest.
 
     A bundle that holds these certificates already is left as it is, so that a killed export can be run again without
-    making a consolidation stale for nothing. Bundles of nodes the cluster no longer has are removed.
+    making a consolidation stale for nothing. Bundles of nodes the cluster no longer has are removed. From the first
+    change to the last the manifest calls the export unfinished, and nobody consolidates it.
 
     Raises:
-        SettingsError: the cluster's name can't stand in a file name.
+        SettingsError: the name of the cluster or of a node can't stand in a file name.
+        NotNow: the cluster has no certificate of these types.
         TrustbridgeError: the directory can't be used.
     """
     check_cluster_name(cluster)
-    before = await contents(directory)
-    notes = {
-        export.name.file: export.note
-        for export in before.exports
-        if export.name.cluster == cluster and export.note is not None
-    }
-    there = {export.name.file for export in before.exports}
     plan = _bundles(cluster, identities, types)
-    done: list[ExportedBundle] = []
-    for name, bundled in plan.items():
-        progress(name.file, len(done), len(plan))
-        certificates = {item.certificate.sha256: item.certificate.subject for item in bundled}
-        written = not (
-            name.file in there and await _holds(directory, name.file, notes.get(name.file), certificates, password)
+    if not plan:
+        raise NotNow(
+            f"cluster {cluster} has no certificate of type {', '.join(types)} to export",
+            "Choose another type, or all.",
         )
-        if written:
-            data = write_bundle(bundled, password=password)
-            await directory.write_atomic(name.file, data)
-            notes[name.file] = ExportNote(name.file, sha256(data), now, certificates)
-        done.append(ExportedBundle(name, tuple(item.certificate for item in bundled), written))
-    gone = {
-        export.name.file
-        for export in before.exports
-        if export.name.cluster == cluster and export.name.type in types and export.name not in plan
-    }
-    await directory.write_atomic(
-        manifest_file(cluster),
-        write_exports(cluster, [note for file, note in notes.items() if note is not None and file not in gone]),
-    )
-    for file in sorted(gone):
-        await directory.remove(file)
+    mine = {export.name: export for export in (await contents(directory)).by_cluster(cluster)}
+    notes = {export.file.name: export.note for export in mine.values() if export.note is not None}
+    unfinished = {export.name.type for export in mine.values() if export.unfinished}
+    chosen = set(types)
+
+    async def say(unfinished: set[BulkType]) -> None:
+        await directory.write_atomic(manifest_file(cluster), write_exports(cluster, notes.values(), unfinished))
+
+    changed = [
+        name
+        for name, bundled in plan.items()
+        if not (name in mine and await _holds(directory, mine[name], bundled, password))
+    ]
+    gone = [name for name in mine if name.type in chosen and name not in plan]
+    if changed or gone:
+        await say(unfinished | chosen)
+    for done, name in enumerate(changed, len(plan) - len(changed)):
+        progress(name.file, done, len(plan))
+        data = write_bundle(plan[name], password=password)
+        await directory.write_atomic(name.file, data)
+        notes[name.file] = ExportNote(name.file, sha256(data), now, _fingerprints(plan[name]))
+    for name in gone:
+        await _remove(directory, name.file)
+        notes.pop(name.file, None)
+    if changed or gone or unfinished & chosen:
+        await say(unfinished - chosen)
     progress("exported", len(plan), len(plan))
-    return done
+    return [
+        ExportedBundle(name, tuple(item.certificate for item in bundled), name in changed)
+        for name, bundled in plan.items()
+    ]
+
+
+async def _remove(directory: Directory, name: str) -> None:
+    """Take a file away; somebody may have done it already."""
+    try:
+        await directory.remove(name)
+    except Refused:
+        if name in {file.name for file in await directory.list()}:
+            raise
 
 
 def _bundles(
@@ -134,24 +152,24 @@ def _bundles(
         for identity in identities:
             if identity.unit in UNITS_OF[kind]:
                 item = BundledCertificate(identity.certificate, f"{cluster}/{identity.node}/{identity.unit}")
-                plan.setdefault(ExportName(cluster, identity.node, kind), []).append(item)
+                plan.setdefault(ExportName(cluster, identity.node, kind).check(), []).append(item)
     return plan
 
 
-async def _holds(
-    directory: Directory, file: str, note: ExportNote | None, certificates: dict[str, str], password: str
-) -> bool:
-    """Whether `file` is what its note says and holds just these certificates."""
-    if note is None or note.certificates != certificates:
-        return False
-    data = await directory.read(file)
-    if sha256(data) != note.sha256:
+def _fingerprints(bundled: Sequence[BundledCertificate]) -> dict[str, str]:
+    return {item.certificate.sha256: item.certificate.subject for item in bundled}
+
+
+async def _holds(directory: Directory, there: Export, bundled: Sequence[BundledCertificate], password: str) -> bool:
+    """Whether an exported bundle is what its note says and holds just these certificates."""
+    if there.note is None or there.note.certificates != _fingerprints(bundled):
         return False
     try:
-        held = {item.certificate.sha256 for item in read_bundle(data, password=password)}
-    except InvalidBundle:
+        data = await directory.read(there.file.name)
+        held = {item.certificate for item in read_bundle(data, password=password)}
+    except InvalidInput:
         return False
-    return held == set(certificates)
+    return sha256(data) == there.note.sha256 and held == {item.certificate for item in bundled}
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,42 +189,60 @@ async def consolidate(
     *,
     now: datetime,
     password: str = BUNDLE_PASSWORD,
-    progress: Progress = _quiet,
+    progress: Progress = quiet,
 ) -> list[ConsolidatedBundle]:
     """Join what the clusters have exported into one bundle a type. Once, on one cluster, is enough.
 
     Raises:
         NothingToConsolidate: fewer than two clusters have exported one of these types.
-        NotNow: an export was interrupted.
+        NotNow: an export has not finished.
         InvalidBundle: a bundle is garbled, has another password, or holds a private key; it is named.
+        InvalidInput: a cluster's manifest is garbled.
     """
     before = await contents(directory)
     check_consolidate(before, types)
-    notes: dict[BulkType, ConsolidationNote] = {}
-    if any(item.note for item in before.consolidations.values()):
-        name = manifest_file(CONSOLIDATED)
-        notes = read_consolidation(await directory.read(name), name)
-    done: list[ConsolidatedBundle] = []
     chosen = [kind for kind in types if before.of_type(kind)]
+    # Everything is read and judged before anything is written.
+    joined: dict[BulkType, list[BundledCertificate]] = {}
+    for done, kind in enumerate(chosen):
+        progress(f"reading {kind}", done, len(chosen))
+        joined[kind] = await _join(directory, before.of_type(kind), password)
+    results: list[ConsolidatedBundle] = []
     for kind in chosen:
         exports = before.of_type(kind)
-        progress(consolidated_file(kind), len(done), len(chosen))
-        joined: dict[Certificate, BundledCertificate] = {}
-        inputs: dict[str, str] = {}
-        for item in exports:
-            data = await directory.read(item.name.file)
-            inputs[item.name.file] = _as_noted(item, data)
-            for bundled in _read(data, item.name.file, password):
-                joined.setdefault(bundled.certificate, _named(bundled, item.name))
-        data = write_bundle(list(joined.values()), password=password)
         file = consolidated_file(kind)
+        progress(file, len(results), len(chosen))
+        data = write_bundle(joined[kind], password=password)
         await directory.write_atomic(file, data)
-        notes[kind] = ConsolidationNote(file, sha256(data), by, now, inputs)
-        await directory.write_atomic(manifest_file(CONSOLIDATED), write_consolidation(notes))
-        clusters = tuple(sorted({item.name.cluster for item in exports}))
-        done.append(ConsolidatedBundle(kind, file, clusters, len(joined)))
+        inputs = {export.file.name: export.fingerprint for export in exports}
+        await _note_consolidation(directory, kind, ConsolidationNote(file, sha256(data), by, now, inputs))
+        clusters = tuple(sorted({export.name.cluster for export in exports}))
+        results.append(ConsolidatedBundle(kind, file, clusters, len(joined[kind])))
     progress("consolidated", len(chosen), len(chosen))
-    return done
+    return results
+
+
+async def _join(directory: Directory, exports: Sequence[Export], password: str) -> list[BundledCertificate]:
+    """The certificates of these bundles, each once."""
+    joined: dict[Certificate, BundledCertificate] = {}
+    for export in exports:
+        data = await directory.read(export.file.name)
+        if export.note is not None and export.note.sha256 != sha256(data):
+            raise _interrupted(export.name.cluster, f"{export.file.name} is not what its manifest says")
+        for bundled in _read(data, export.file.name, password):
+            joined.setdefault(bundled.certificate, _named(bundled, export.name))
+    return list(joined.values())
+
+
+async def _note_consolidation(directory: Directory, kind: BulkType, note: ConsolidationNote) -> None:
+    """Say in the manifest what a consolidated bundle was made of, and leave what it says of the other types."""
+    name = manifest_file(CONSOLIDATED)
+    notes: dict[BulkType, ConsolidationNote] = {}
+    if name in {file.name for file in await directory.list()}:
+        # A garbled one is replaced; what it said of other types is lost, and they count as stale.
+        with suppress(InvalidInput):
+            notes = read_consolidation(await directory.read(name), name)
+    await directory.write_atomic(name, write_consolidation(notes | {kind: note}))
 
 
 def check_consolidate(there: Contents, types: Sequence[BulkType]) -> None:
@@ -214,8 +250,11 @@ def check_consolidate(there: Contents, types: Sequence[BulkType]) -> None:
 
     Raises:
         NothingToConsolidate: fewer than two clusters have exported.
+        NotNow: an export has not finished.
+        InvalidInput: a cluster's manifest is garbled.
     """
-    clusters = sorted({export.name.cluster for kind in types for export in there.of_type(kind)})
+    exports = [export for kind in types for export in there.of_type(kind)]
+    clusters = sorted({export.name.cluster for export in exports})
     if len(clusters) < 2:
         what = " and ".join(types) if len(types) == 1 else "anything"
         raise NothingToConsolidate(
@@ -223,18 +262,19 @@ def check_consolidate(there: Contents, types: Sequence[BulkType]) -> None:
             "Consolidation joins at least two clusters: export on each of them, to the same server and the same "
             "directory, then consolidate on one.",
         )
+    for export in exports:
+        cluster = export.name.cluster
+        if manifest_file(cluster) in there.garbled:
+            raise there.garbled[manifest_file(cluster)]
+        if export.unfinished:
+            raise _interrupted(cluster, f"the export of cluster {cluster} has not finished")
 
 
-def _as_noted(item: Export, data: bytes) -> str:
-    """The fingerprint of an exported bundle, once it is what its cluster's manifest says."""
-    found = sha256(data)
-    if item.note is not None and item.note.sha256 != found:
-        raise NotNow(
-            f"{item.name.file} is not what {manifest_file(item.name.cluster)} says: an export was interrupted, or is "
-            "under way",
-            f"Export again on cluster {item.name.cluster}, then consolidate.",
-        )
-    return found if item.note is not None else ""
+def _interrupted(cluster: str, what: str) -> NotNow:
+    return NotNow(
+        f"{what}: it is under way, or was interrupted",
+        f"Export again on cluster {cluster}, then consolidate.",
+    )
 
 
 def _read(data: bytes, file: str, password: str) -> list[BundledCertificate]:
@@ -291,7 +331,7 @@ async def plan_import(
     *,
     now: datetime,
     password: str = BUNDLE_PASSWORD,
-    progress: Progress = _quiet,
+    progress: Progress = quiet,
 ) -> ImportPlan:
     """Read the consolidated bundles of these types.
 
