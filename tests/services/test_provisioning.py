@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 import socket
+import time
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -327,7 +328,7 @@ def test_a_client_that_does_not_read_is_not_read_from(runner: Callable[[Any], An
 
     async def test(server: ProvisioningServer, connect: Connect) -> None:
         client = await connect()
-        client.say(b"GET /big HTTP/1.1\r\nHost: x\r\n\r\n" * 1000)
+        client.say(b"GET /big HTTP/1.1\r\nHost: x\r\n\r\n" * 200)
         await asyncio.sleep(0.2)
         # What one answer leaves no room for is not even looked up: some megabytes fit the sockets' buffers.
         assert asked <= 5
@@ -337,6 +338,39 @@ def test_a_client_that_does_not_read_is_not_read_from(runner: Callable[[Any], An
         assert before < asked <= 25
 
     served(test, files=counting, runner=runner)
+
+
+def test_a_client_that_asks_for_much_at_once_leaves_others_their_turn() -> None:
+    asked = 0
+
+    def slow(name: str) -> bytes | None:
+        nonlocal asked
+        asked += 1
+        time.sleep(0.002)
+        return b"x"
+
+    async def test(server: ProvisioningServer, connect: Connect) -> None:
+        greedy, modest = await connect(), await connect()
+        greedy.say(b"GET /x HTTP/1.1\r\nHost: x\r\n\r\n" * 200)
+        modest.say(b"GET /x HTTP/1.1\r\nHost: x\r\n\r\n")
+        assert (await modest.answer())[2] == b"x"
+        assert asked < 190
+        for _ in range(200):
+            assert (await greedy.answer())[2] == b"x"
+        assert asked == 201
+
+    served(test, files=slow)
+
+
+def test_requests_that_wait_are_bounded() -> None:
+    async def test(server: ProvisioningServer, connect: Connect) -> None:
+        client = await connect()
+        client.say(b"GET /empty HTTP/1.1\r\nHost: x\r\n\r\n" * 400)
+        answers = [await client.answer() for _ in range(257)]
+        assert [status for status, _, _ in answers] == [200] * 256 + [400]
+        assert await client.closed()
+
+    served(test)
 
 
 def test_headers_without_end_are_refused() -> None:
