@@ -27,9 +27,9 @@ SAMPLE = b"""<?xml version="1.0" encoding="UTF-8"?>
 </members></callManagerGroup>
 </devicePool>
 <TVS><members>
+<member><address>last</address></member>
 <member priority="10"><port>2445</port><address>10.0.0.2</address></member>
 <member priority="2"><port>12445</port><address>10.0.0.1</address></member>
-<member><address>last</address></member>
 </members></TVS>
 <vendorConfig><webAccess>1</webAccess></vendorConfig>
 <versionStamp>{5a9f1b}</versionStamp>

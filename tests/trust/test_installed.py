@@ -334,6 +334,12 @@ def test_a_tvs_is_trusted_by_the_itl_alone() -> None:
         )
 
 
+def test_a_tvs_that_only_a_ctl_lists_is_not_trusted() -> None:
+    held = Installed(trustlist.decode(A.itl()), None)
+    assert held.lists(A.certificate(Unit.CALLMANAGER).der, {Role.CCM_TFTP})
+    assert held.refuses_tvs(A.certificate(Unit.TVS).der, NOW) is not None
+
+
 @pytest.mark.parametrize(("days", "refused"), [(-31, True), (-29, False), (0, False), (1795, False), (1797, True)])
 def test_a_tvs_certificate_counts_only_while_it_is_valid(days: int, refused: bool) -> None:
     found = read("", "A ITL").refuses_tvs(A.certificate(Unit.TVS).der, NOW + timedelta(days=days))

@@ -183,6 +183,18 @@ ERRORS = [
     ("a header longer than the file", patched(8, b"\x01\x51"), 8, "header length 337 in a file of 336 bytes"),
     ("a header that ends in a tag", assembled([*PARTS, b"\x0f\0"]), 118, "element cut short: 2 of its first 3 bytes"),
     ("an element beyond the header", patched(FILE_NAME + 2, b"\xff"), FILE_NAME, "tag 14 claims 255 bytes of 22"),
+    (
+        "an element that ends in what follows",
+        patched(FILE_NAME + 2, b"\xff") + bytes(300),
+        FILE_NAME,
+        "tag 14 claims 255 bytes of 22",
+    ),
+    (
+        "a tag whose length is in what follows",
+        assembled([*PARTS, b"\x0f\0"]) + bytes(300),
+        118,
+        "2 of its first 3 bytes",
+    ),
     ("a timestamp of three bytes", patched(TIMESTAMP + 2, b"\3"), TIMESTAMP, "tag 15 has 3 bytes, expected 4"),
     ("a signer version of one byte", assembled([element(28, b"\1"), *PARTS]), 10, "tag 28 has 1 bytes, expected 2"),
     ("no signer info", assembled(PARTS[1:]), 95, "header without signer info"),
