@@ -40,6 +40,7 @@ _TOO_OLD = frozenset(
         "EE_KEY_TOO_SMALL",
     }
 )
+_OLD_HINT = "it may speak only TLS 1.0, or have an old key: try --legacy-tls"
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,8 +104,9 @@ async def ask_tvs(
             f"The TVS at {where} did not answer within {timeout:g} s",
             "check that the service runs and that no firewall stands between",
         ) from None
-    except socket.gaierror as error:
-        raise Unreachable(f"No address is known for {host}: {error.strerror}", "check the name") from error
+    except (socket.gaierror, UnicodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "not the name of a host"
+        raise Unreachable(f"No address is known for {host}: {reason}", "check the name") from error
     except OSError as error:
         hint = "is the Trust Verification Service started there?" if error.errno == errno.ECONNREFUSED else ""
         raise Unreachable(f"The TVS at {where} can't be reached: {_words(error)}", hint) from error
@@ -163,7 +165,7 @@ class _Call:
                     await self._flush()  # an alert: the other end shall know why
                 raise self._refused(error) from error
             if not await self._fill():
-                raise Refused(f"The TVS at {self._where} hung up during the TLS handshake")
+                raise Refused(f"The TVS at {self._where} hung up during the TLS handshake", _OLD_HINT)
         await self._flush()
         certificate = self._tls.getpeercert(binary_form=True)
         if not certificate:
@@ -214,7 +216,7 @@ class _Call:
     def _refused(self, error: ssl.SSLError) -> Refused:
         hint = ""
         if error.reason in _TOO_OLD:
-            hint = "it may speak only TLS 1.0, or have an old key: try --legacy-tls"
+            hint = _OLD_HINT
         elif error.reason == "WRONG_VERSION_NUMBER":
             hint = "something else than a TVS listens there"
         return Refused(f"TLS with the TVS at {self._where} failed: {tls_reason(error)}", hint)

@@ -140,6 +140,7 @@ class TvsServer:
         self._unlogged: Counter[Ending] = Counter()
         self._lines_left = _LINES_A_SECOND
         self._lines_since = monotonic()
+        self._starved = False
         self._timer: asyncio.TimerHandle | None = None
         self._resuming: asyncio.TimerHandle | None = None
         self._loop = asyncio.get_running_loop()
@@ -189,16 +190,21 @@ class TvsServer:
 
     def _accept(self, now: float) -> None:
         accept, connections = self._listener.accept, self._connections
-        for _ in range(_ACCEPTS_AT_ONCE):
+        for taken in range(_ACCEPTS_AT_ONCE):
             try:
                 client, address = accept()
             except BlockingIOError:
                 return
             except OSError as error:
                 # Anything else concerns the client at hand (gone already, forbidden by a firewall): next, please.
-                if error.errno in _STARVED and not self._drop_longest_waiting():
-                    self._pause()
-                    return
+                if error.errno in _STARVED:
+                    # The kernel looks for a descriptor first and for a client then. That one waits is only known
+                    # where the listener was found ready for it.
+                    if taken:
+                        return
+                    if not self._drop_longest_waiting():
+                        self._pause()
+                        return
                 continue
             if len(connections) >= self._most:
                 self._drop_longest_waiting()
@@ -208,13 +214,16 @@ class TvsServer:
             self._queues[connection.phase][connection] = now
             self._poll.register(client, select.EPOLLIN)
             self.counters.accepted += 1
-        if self._timer is None and connections:
-            self._timer = self._loop.call_later(_SWEEP, self._sweep)
+            self._starved = False
+            if self._timer is None:
+                self._timer = self._loop.call_later(_SWEEP, self._sweep)
 
     def _pause(self) -> None:
         """Nothing to close, nothing to open: look away from the listener, which would be found ready for ever."""
         self.counters.starved += 1
-        _log.warning("no descriptors left to take TVS clients", connections=len(self._connections))
+        if not self._starved:
+            _log.warning("no descriptors left to take TVS clients")
+        self._starved = True
         self._poll.unregister(self._listener)
         self._resuming = self._loop.call_later(_STARVED_PAUSE, self._resume)
 

@@ -98,7 +98,9 @@ class Workers:
     async def start(self, count: int) -> None:
         """Start `count` workers; back when all serve."""
         try:
-            await asyncio.gather(*(self._spawn(number) for number in range(count)))
+            results = await asyncio.gather(*(self._spawn(number) for number in range(count)), return_exceptions=True)
+            for failure in filter(None, results):
+                raise failure
         except BaseException:
             await self.stop()
             raise
@@ -118,7 +120,6 @@ class Workers:
             if not await _ended(process, _STOP_PATIENCE):
                 process.kill()
                 await _ended(process, _STOP_PATIENCE)
-            process.join(0)
             process.close()
         self._reserved.close()
 
@@ -151,7 +152,6 @@ class Workers:
             started = monotonic()
             process = self._processes[number]
             await _ended(process, None)
-            process.join(0)
             _log.error("worker died", worker=number, pid=process.pid, exit_code=process.exitcode)
             if monotonic() - started > _SETTLED:
                 pause = _FIRST_PAUSE
@@ -225,7 +225,11 @@ async def _readable(descriptor: int, patience: float | None) -> bool:
 
 
 async def _ended(process: SpawnProcess, patience: float | None) -> bool:
-    return await _readable(process.sentinel, patience)
+    if not await _readable(process.sentinel, patience):
+        return False
+    # Its descriptors are closed, so it is gone, or will be within milliseconds.
+    process.join(_STOP_PATIENCE)
+    return not process.is_alive()
 
 
 def _worker(task: _Task, number: int, address: tuple[str, int], pipe: multiprocessing.connection.Connection) -> None:
