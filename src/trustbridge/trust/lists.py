@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import lru_cache
 
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import hashes
@@ -39,18 +40,24 @@ class ListedCertificate:
 
     def record(self) -> Record:
         """The record for it."""
-        if self.certificate is None:
-            return trustlist.blank_record(role=self.role, dns_name=self.dns_name)
-        return trustlist.record(
-            role=self.role,
-            dns_name=self.dns_name,
-            subject=self.certificate.subject,
-            issuer=self.certificate.issuer,
-            serial=self.certificate.serial,
-            public_key=self.certificate.public_key_value,
-            signature=self.certificate.signature_value,
-            certificate=self.certificate.der,
-        )
+        return _record(self)
+
+
+@lru_cache(maxsize=1024)
+def _record(listed: ListedCertificate) -> Record:
+    """Made once: the lists of a cluster's nodes name mostly the same certificates, and so do the next ones."""
+    if listed.certificate is None:
+        return trustlist.blank_record(role=listed.role, dns_name=listed.dns_name)
+    return trustlist.record(
+        role=listed.role,
+        dns_name=listed.dns_name,
+        subject=listed.certificate.subject,
+        issuer=listed.certificate.issuer,
+        serial=listed.certificate.serial,
+        public_key=listed.certificate.public_key_value,
+        signature=listed.certificate.signature_value,
+        certificate=listed.certificate.der,
+    )
 
 
 @dataclass(frozen=True, slots=True)
