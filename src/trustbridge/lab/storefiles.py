@@ -68,5 +68,6 @@ def _text(entry: Entry) -> str:
 
 
 def _line(text: str) -> str:
-    """Names come from others' certificates and bundles: none may begin a line of its own here."""
-    return text if text.isprintable() else "".join(sign if sign.isprintable() else "\ufffd" for sign in text)
+    """Names come from others' certificates and bundles: none may begin a line, or a certificate, of its own here."""
+    plain = text if text.isprintable() else "".join(sign if sign.isprintable() else "\ufffd" for sign in text)
+    return plain.replace("-----", "\ufffd")
