@@ -696,6 +696,19 @@ def test_an_interrupted_export_is_not_consolidated_and_says_whose_it_is(src: Clu
     assert [one.unfinished for one in look(directory).exports if one.name.cluster == "dst"] == [True, True]
 
 
+def test_an_export_begun_again_makes_a_consolidation_stale_until_it_is_finished_as_before(
+    dst: Cluster, exchanged: dict[str, bytes]
+) -> None:
+    directory = MemoryDirectory(exchanged)
+    directory.kill_at, directory.after = 0, True
+    with pytest.raises(Killed):
+        run(export(directory, dst.renewed("cm1", Unit.CAPF), TWO))
+    assert stale(directory) == "cluster dst has begun another export and not finished it"
+    # The renewal is taken back: every bundle is still what it was, and only the manifest has to say so.
+    assert not any(one.written for one in run(export(directory, dst, TWO)))
+    assert stale(directory) == ""
+
+
 def test_finishing_one_type_leaves_the_others_of_an_interrupted_export_unfinished(src: Cluster, dst: Cluster) -> None:
     directory = MemoryDirectory()
     run(export(directory, src, TWO))
