@@ -273,6 +273,53 @@ def test_unknown_tags_and_roles_are_said_and_refuse_nothing(cluster: Cluster) ->
     assert "nobody knows role 99" in texts(found, Severity.WARNING)
 
 
+def test_a_header_that_names_another_signer_is_warned_about(cluster: Cluster) -> None:
+    signer = signer_of(cluster.recovery)
+    header = signedheader.build(
+        version=(1, 2),
+        signer_version=None,
+        signer_name="CN=somebody",
+        serial=signer.certificate.serial,
+        ca_name=signer.certificate.issuer,
+        digest=Digest.SHA1,
+        signature_length=256,
+        file_name="CTLFile.tlv",
+        timestamp=0,
+    )
+    header = replace(header, elements=(*header.elements, (99, b"")))
+    length = (len(header.encode())).to_bytes(2)
+    header = replace(header, elements=(header.elements[0], (2, length), *header.elements[2:]))
+    data = trustlist.encode(TrustListFile(signer.sign(header, b""), ()))
+    found = look(data, signer.certificate)
+    assert (found.verdict, found.get("signature")) == (Verdict.GOOD, "holds")
+    assert "names its signer CN=somebody, the certificate says CN=ITLRECOVERY" in texts(found, Severity.WARNING)
+    assert "header elements with unknown tags, kept as they are: 99" in texts(found, Severity.NOTE)
+    assert "it holds no record" in texts(found, Severity.WARNING)
+
+
+def test_records_that_leave_something_out_are_warned_about(cluster: Cluster) -> None:
+    def change(records: list[Record]) -> list[Record]:
+        return [
+            *records[:3],
+            with_element(records[3], RecordTag.SERIAL, None),
+            with_element(records[3], RecordTag.CERTIFICATE, None),
+        ]
+
+    found = look(resigned(cluster, change))
+    assert found.verdict is Verdict.GOOD
+    said = [(problem.row, problem.text) for problem in found.problems]
+    assert (4, "the record has a certificate but no serial beside it") in said
+    assert (5, "the record names a certificate but does not hold it") in said
+    assert found.rows[4].get("subject") == cluster.tvs.certificate.subject
+
+
+def test_more_sast_certificates_than_a_cluster_lists_are_noted(cluster: Cluster) -> None:
+    more = ListedCertificate(Role.SAST, "x", cluster.tvs.certificate)
+    found = look(trust_list(cluster, [*entries(cluster), more]))
+    assert found.get("sast") == 3
+    assert "3 different SAST certificates" in texts(found, Severity.NOTE)
+
+
 def test_an_expired_tvs_certificate_is_an_error_and_another_a_warning(cluster: Cluster) -> None:
     expired = cluster.expired.certificate
     as_tvs = look(trust_list(cluster, [*entries(cluster), ListedCertificate(Role.TVS, "old", expired)]))
@@ -294,6 +341,18 @@ def test_what_old_phones_refuse_is_noted(cluster: Cluster) -> None:
     found = look(trust_list(cluster, digest=Digest.SHA512))
     assert found.verdict is Verdict.GOOD
     assert "SHA-512" in texts(found, Severity.NOTE)
+    large = signedheader.build(
+        version=(1, 2),
+        signer_version=None,
+        signer_name="CN=large",
+        serial=1,
+        ca_name="CN=large",
+        digest=Digest.SHA1,
+        signature_length=512,
+        file_name="CTLFile.tlv",
+        timestamp=0,
+    )
+    assert "above 2048 bits" in texts(look(trustlist.encode(TrustListFile(large, ()))), Severity.NOTE)
 
 
 def test_a_list_from_the_future_is_warned_about(cluster: Cluster) -> None:
@@ -546,6 +605,28 @@ def test_an_answer_shows_its_certificate_and_roles(cluster: Cluster) -> None:
     assert second.offset == len(tvs.encode(answer))
 
 
+def test_an_answer_with_another_certificate_than_asked_about_is_wrong(cluster: Cluster) -> None:
+    certificate = cluster.callmanager.certificate
+    for subject, issuer, serial, said in (
+        ("CN=x", certificate.issuer, 7, "serial and certificate"),
+        ("CN=x", "CN=other", certificate.serial, "issuer and certificate"),
+    ):
+        asked = tvs.query_request(7, "SEP", subject, issuer, serial)
+        both = replace(asked, elements=(*asked.elements, (tvs.Tag.CERTIFICATE, certificate.der)))
+        found = look(tvs.encode(both))
+        assert found.verdict is Verdict.WRONG
+        assert said in errors(found)[0]
+
+
+def test_what_real_servers_add_to_an_answer_is_noted(cluster: Cluster) -> None:
+    answer = tvs.response_to(tvs.verify_request(7, "SEP", b""), certificate=b"", roles=(0,), time_to_live=9)
+    odd = replace(answer, reserved=0xF7, elements=(*answer.elements, (66, b"?")))
+    found = look(tvs.encode(odd))
+    assert found.verdict is Verdict.GOOD
+    assert "reserved byte 0xf7" in texts(found, Severity.NOTE)
+    assert "unknown tags: 66" in texts(found, Severity.NOTE)
+
+
 def test_half_a_message_after_whole_ones_is_bad_at_its_offset(cluster: Cluster) -> None:
     whole = tvs.encode(tvs.verify_request(7, "SEP", cluster.tvs.certificate.der))
     found = look(whole + whole[:50])
@@ -566,6 +647,9 @@ def test_a_configuration_says_where_a_phone_goes_and_whom_it_asks() -> None:
     assert found.get("call_managers") == ("cm1",)
     assert found.get("security_mode") == "non-secure"
     assert "can ask nobody" in texts(look(device(tvs=())), Severity.WARNING)
+    assert "nowhere to register" in texts(look(device(call_managers=())), Severity.WARNING)
+    five = tuple(TvsServer(f"10.1.1.{number}") for number in range(5))
+    assert "phones keep no more" in texts(look(device(tvs=five)), Severity.NOTE)
     assert "without TLS" in texts(look(device(security_mode=3)), Severity.WARNING)
 
 
