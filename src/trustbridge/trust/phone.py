@@ -381,7 +381,8 @@ class Phone:
 
     def _registration_failed(self, event: RegistrationFailed) -> list[Command]:
         reason = f"{event.target} {'rejects the registration' if event.rejected else 'fails'}: {event.reason}"
-        # Also after XMLDefault: there is no way back to the kept configuration, which its new lists would not trust.
+        # Also after XMLDefault: that a phone then goes back to the configuration it keeps is nowhere said, so it is
+        # taken as stranded, where people see it.
         if self._targets:
             self._say(reason, False)
             return [Register(self._targets.pop(0))]
