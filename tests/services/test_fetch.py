@@ -200,7 +200,8 @@ def fetched(behave: Callable[[bytes, int], list[bytes]], **options: Any) -> tupl
         )
         try:
             host, port = transport.get_extra_info("sockname")
-            got = await tftp_get(host, port, "a", **{"timeout": 0.05, "tries": 3, **options})
+            async with asyncio.timeout(5):
+                got = await tftp_get(host, port, "a", **{"timeout": 0.05, "tries": 3, **options})
             await asyncio.sleep(0.02)
             return got, server.received
         finally:

@@ -165,6 +165,19 @@ def test_blocks_that_are_not_acknowledged_are_sent_again_and_then_given_up() -> 
     assert server.counters.completed == 0
 
 
+def test_every_block_has_all_its_tries() -> None:
+    async def test(server: TftpServer, peer: Peer) -> None:
+        peer.ask("exact")
+        for block in (1, 2, 3):
+            for _ in range(2):
+                assert isinstance(packet := await peer.get(), Data)
+                assert packet.block == block
+            peer.send(Ack(block))
+        assert await peer.silence(0.03)
+
+    assert served(test, limits=TftpLimits(timeout=0.2, tries=2)).counters.completed == 1
+
+
 def test_an_option_acknowledgement_that_is_not_acknowledged_is_sent_again() -> None:
     async def test(server: TftpServer, peer: Peer) -> None:
         peer.ask("ITLFile.tlv", tsize=0)

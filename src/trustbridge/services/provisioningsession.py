@@ -109,10 +109,6 @@ class Session(asyncio.Protocol):
                 self._refuse(400)
         self._answer()
 
-    def eof_received(self) -> bool:
-        self._deaf = True  # the client has said all; it may still read what it asked for
-        return bool(self._waiting or self._body)
-
     def pause_writing(self) -> None:
         self._paused = True
         self._extend(self._limits.write_timeout)
@@ -207,7 +203,8 @@ class Session(asyncio.Protocol):
                 if not self._unfinished_bytes:
                     self._extend(self._limits.idle_timeout)
                 return
-        # Not reading is what stops a client that sends requests and does not read answers.
+        # Not reading is what stops a client that sends requests and does not read answers. It also keeps the end
+        # of its side from us, on which the transport would close, while there are answers to write.
         if not transport.is_closing():
             self._read(False)
 
