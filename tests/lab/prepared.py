@@ -108,11 +108,12 @@ class Prepared:
 
     folder: Path
 
-    @staticmethod
-    @functools.cache
-    def once(factory: pytest.TempPathFactory) -> Prepared:
+    @classmethod
+    def once(cls, factory: pytest.TempPathFactory) -> Prepared:
         """The same for all tests of a run."""
-        return Prepared.make(factory.mktemp("prepared"))
+        if not _MADE:
+            _MADE.append(cls.make(factory.mktemp("prepared")))
+        return _MADE[0]
 
     @classmethod
     def make(cls, folder: Path) -> Prepared:
@@ -137,6 +138,9 @@ class Prepared:
         if not folder.exists():
             shutil.copytree(self.folder / "clusters" / name, folder)
         return Cluster(name, cluster_definition(prefix, **changes), folder, Ports(SHIFT), now)
+
+
+_MADE: list[Prepared] = []
 
 
 class LiveLab:
