@@ -28,14 +28,12 @@ from trustbridge.exchange.directory import (
     part_name,
     too_large,
 )
-from trustbridge.exchange.hostkeys import FirstContact, HostKey, HostKeyPins
-from trustbridge.exchange.ssh import LEGACY, MODERN, translated
+from trustbridge.exchange.hostkeys import FirstContact, HostKeyPins
+from trustbridge.exchange.ssh import PARTING_SECONDS, HostKeyWatcher, hang_up, log_in, translated
 
 #: Bytes of a request: where the server names no limit (every server takes 32 KiB), and at most (OpenSSH takes 255 KiB).
 _SAFE_BLOCK = 32 * 1024
 _MAX_BLOCK = 255 * 1024
-#: Seconds to spend on tidying up, with a server that may have stopped answering.
-_PARTING_SECONDS = 2.0
 #: Two writers that must remove before they rename can get into each other's way this often.
 _RENAME_ATTEMPTS = 8
 
@@ -177,13 +175,13 @@ class SftpDirectory:
     async def _discard(self, path: str) -> None:
         """Remove an unfinished part file, if the server still listens."""
         with suppress(asyncssh.Error, OSError):
-            async with asyncio.timeout(_PARTING_SECONDS):
+            async with asyncio.timeout(PARTING_SECONDS):
                 await self._client.remove(path)
 
     async def _parting(self, file: asyncssh.SFTPClientFile) -> None:
         """Close a file whose outcome is known already."""
         with suppress(asyncssh.Error, OSError):
-            async with asyncio.timeout(_PARTING_SECONDS):
+            async with asyncio.timeout(PARTING_SECONDS):
                 await file.close()
 
     async def _entries(self) -> Sequence[tuple[str, asyncssh.SFTPAttrs]]:
@@ -235,41 +233,14 @@ class SftpDirectory:
             raise translated(error, self._settings, what, self._timeout) from error
 
 
-class _Client(asyncssh.SSHClient):
-    """Checks the server's key against the pins, and keeps why it was refused."""
-
-    def __init__(self, settings: SftpSettings, pins: HostKeyPins) -> None:
-        self._settings = settings
-        self._pins = pins
-        self.first_contact: FirstContact | None = None
-        self.refusal: TrustbridgeError | None = None
-
-    def validate_host_public_key(self, host: str, addr: str, port: int, key: asyncssh.SSHKey) -> bool:
-        # Pinned by what the settings say, not by the address that name resolves to today.
-        shown = HostKey(key.get_algorithm(), key.public_data)
-        try:
-            contact = self._pins.check(self._settings.host, self._settings.port, shown)
-        except TrustbridgeError as error:
-            self.refusal = error
-            return False
-        self.first_contact = contact or self.first_contact
-        return True
-
-
 @asynccontextmanager
 async def connect(
     settings: SftpSettings, pins: HostKeyPins, *, seconds: float, local_address: str | None, create: bool
 ) -> AsyncIterator[SftpDirectory]:
     """What `trustbridge.exchange.directory.open_sftp` does."""
     key = None if settings.key_file is None else _read_key(settings.key_file)
-    watcher = _Client(settings, pins)
-    try:
-        async with asyncio.timeout(seconds):
-            connection = await _log_in(settings, key, watcher, pins, seconds, local_address)
-    except (asyncssh.Error, OSError, ValueError) as error:
-        if watcher.refusal is not None:
-            raise watcher.refusal from None
-        raise translated(error, settings, "connect", seconds) from error
+    watcher = HostKeyWatcher(settings, pins)
+    connection = await log_in(settings, pins, watcher, key=key, seconds=seconds, local_address=local_address)
     try:
         try:
             async with asyncio.timeout(seconds):
@@ -279,53 +250,7 @@ async def connect(
             raise translated(error, settings, f"open {settings.directory or '.'}", seconds) from error
         yield SftpDirectory(settings, connection, client, watcher.first_contact, seconds)
     finally:
-        await _close(connection)
-
-
-async def _log_in(
-    settings: SftpSettings,
-    key: asyncssh.SSHKey | None,
-    watcher: _Client,
-    pins: HostKeyPins,
-    seconds: float,
-    local_address: str | None,
-) -> asyncssh.SSHClientConnection:
-    algorithms = LEGACY if settings.legacy_algorithms else MODERN
-    pinned = {known.kind for known in pins.keys(settings.host, settings.port)}
-    connection, _ = await asyncssh.create_connection(
-        lambda: watcher,
-        settings.host,
-        settings.port,
-        local_addr=() if local_address is None else (local_address, 0),
-        username=settings.username,
-        password=settings.password,
-        # None turns public keys off; the default would be those of ~/.ssh and of the agent.
-        client_keys=None if key is None else [key],
-        agent_path=None,
-        config=None,
-        # Nothing known: every key is put to the watcher. An empty value would read ~/.ssh/known_hosts instead.
-        known_hosts=lambda host, addr, port: ([], [], []),
-        server_host_key_algs=_preferring(pinned, algorithms.host_keys),
-        preferred_auth="publickey,password,keyboard-interactive",
-        gss_host=None,
-        x509_trusted_certs=None,
-        kex_algs=algorithms.key_exchange,
-        encryption_algs=algorithms.encryption,
-        mac_algs=algorithms.mac,
-        signature_algs=algorithms.signature,
-        connect_timeout=seconds,
-        login_timeout=seconds,
-    )
-    return connection
-
-
-def _preferring(pinned: set[str], kinds: Sequence[str]) -> list[str]:
-    """Ask for the kind of key that is pinned first: a server with several keys would otherwise show another one."""
-
-    def is_pinned(kind: str) -> bool:
-        return ("ssh-rsa" if kind.startswith("rsa-") else kind) in pinned
-
-    return sorted(kinds, key=lambda kind: not is_pinned(kind))
+        await hang_up(connection)
 
 
 async def _reach(client: asyncssh.SFTPClient, settings: SftpSettings, create: bool) -> None:
@@ -335,15 +260,6 @@ async def _reach(client: asyncssh.SFTPClient, settings: SftpSettings, create: bo
     attributes = await client.stat(directory)
     if attributes.permissions is not None and not stat.S_ISDIR(attributes.permissions):
         raise SettingsError(f"{directory} on {settings.server} is not a directory", "Correct the setting.")
-
-
-async def _close(connection: asyncssh.SSHClientConnection) -> None:
-    connection.close()
-    try:
-        async with asyncio.timeout(_PARTING_SECONDS):
-            await connection.wait_closed()
-    except TimeoutError:
-        connection.abort()
 
 
 def _read_key(path: Path) -> asyncssh.SSHKey:

@@ -1,14 +1,16 @@
-"""What this package's SFTP client and server share of SSH: algorithms, and asyncssh's errors in our words.
+"""What the clients and the server of SSH here share: algorithms, logging in under pins, asyncssh's errors in our words.
 
 `translated` is the one edge where errors of asyncssh and of its sockets become `TrustbridgeError`s.
 """
 
 from __future__ import annotations
 
+import asyncio
 import errno
 import os
 import socket
 import warnings
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import asyncssh
@@ -22,6 +24,10 @@ from trustbridge.errors import (
     Unreachable,
 )
 from trustbridge.exchange.directory import SftpSettings
+from trustbridge.exchange.hostkeys import FirstContact, HostKey, HostKeyPins
+
+#: Seconds to spend on tidying up, with a server that may have stopped answering.
+PARTING_SECONDS = 2.0
 
 # The classic Diffie-Hellman groups are all that old servers have. cryptography says that it will drop them one day, on
 # the terminal of whoever connects to such a server.
@@ -57,6 +63,102 @@ LEGACY = Algorithms(
     "-ssh-dss",
     (*_HOST_KEY_KINDS, "ssh-rsa"),
 )
+
+
+class HostKeyWatcher(asyncssh.SSHClient):
+    """Checks the server's key against the pins, and keeps why it was refused."""
+
+    def __init__(self, settings: SftpSettings, pins: HostKeyPins) -> None:
+        self._settings = settings
+        self._pins = pins
+        self.first_contact: FirstContact | None = None
+        self.refusal: TrustbridgeError | None = None
+
+    def validate_host_public_key(self, host: str, addr: str, port: int, key: asyncssh.SSHKey) -> bool:
+        """Called by asyncssh with the key that the server has proven to hold."""
+        # Pinned by what the settings say, not by the address that name resolves to today.
+        shown = HostKey(key.get_algorithm(), key.public_data)
+        try:
+            contact = self._pins.check(self._settings.host, self._settings.port, shown)
+        except TrustbridgeError as error:
+            self.refusal = error
+            return False
+        self.first_contact = contact or self.first_contact
+        return True
+
+
+async def log_in(
+    settings: SftpSettings,
+    pins: HostKeyPins,
+    watcher: HostKeyWatcher,
+    *,
+    key: asyncssh.SSHKey | None = None,
+    seconds: float,
+    local_address: str | None = None,
+    keepalive: float = 0.0,
+) -> asyncssh.SSHClientConnection:
+    """Connect and log in, within `seconds`, to a server whose key is pinned or gets pinned now.
+
+    Args:
+        keepalive: seconds after which a silent server is asked for a sign of life; 0 for never.
+
+    Raises:
+        Unreachable, AuthenticationRefused, IdentityChanged, Refused, SettingsError: see
+            `trustbridge.exchange.directory.open_sftp`.
+    """
+    algorithms = LEGACY if settings.legacy_algorithms else MODERN
+    pinned = {known.kind for known in pins.keys(settings.host, settings.port)}
+    try:
+        async with asyncio.timeout(seconds):
+            connection, _ = await asyncssh.create_connection(
+                lambda: watcher,
+                settings.host,
+                settings.port,
+                local_addr=() if local_address is None else (local_address, 0),
+                username=settings.username,
+                password=settings.password,
+                # None turns public keys off; the default would be those of ~/.ssh and of the agent.
+                client_keys=None if key is None else [key],
+                agent_path=None,
+                config=None,
+                # Nothing known: every key is put to the watcher. An empty value would read ~/.ssh/known_hosts instead.
+                known_hosts=lambda host, addr, port: ([], [], []),
+                server_host_key_algs=_preferring(pinned, algorithms.host_keys),
+                preferred_auth="publickey,password,keyboard-interactive",
+                gss_host=None,
+                x509_trusted_certs=None,
+                kex_algs=algorithms.key_exchange,
+                encryption_algs=algorithms.encryption,
+                mac_algs=algorithms.mac,
+                signature_algs=algorithms.signature,
+                connect_timeout=seconds,
+                login_timeout=seconds,
+                keepalive_interval=keepalive,
+            )
+    except (asyncssh.Error, OSError, ValueError) as error:
+        if watcher.refusal is not None:
+            raise watcher.refusal from None
+        raise translated(error, settings, "connect", seconds) from error
+    return connection
+
+
+async def hang_up(connection: asyncssh.SSHClientConnection) -> None:
+    """Close a connection, politely if the other side still listens."""
+    connection.close()
+    try:
+        async with asyncio.timeout(PARTING_SECONDS):
+            await connection.wait_closed()
+    except TimeoutError:
+        connection.abort()
+
+
+def _preferring(pinned: set[str], kinds: Sequence[str]) -> list[str]:
+    """Ask for the kind of key that is pinned first: a server with several keys would otherwise show another one."""
+
+    def is_pinned(kind: str) -> bool:
+        return ("ssh-rsa" if kind.startswith("rsa-") else kind) in pinned
+
+    return sorted(kinds, key=lambda kind: not is_pinned(kind))
 
 
 def translated(error: Exception, settings: SftpSettings, what: str, seconds: float) -> TrustbridgeError:
