@@ -87,7 +87,7 @@ class Registrations:
         """Remember that. Who was registered by that name stays so, unless it was this very phone."""
         name = registration.device
         before = self._registered.get(name)
-        if name in self._cluster.devices and before is not None and before.address != registration.contact[0]:
+        if name in self._cluster.devices and before is not None and before.address != registration.peer[0]:
             return
         self._registered.pop(name, None)
         self.rejected[name] = reason
