@@ -17,6 +17,7 @@ import logging
 import socket
 import struct
 from dataclasses import dataclass
+from functools import lru_cache
 
 from trustbridge.errors import DecodeError, TrustbridgeError
 from trustbridge.services.files import FileSource, name_refusal
@@ -107,6 +108,13 @@ class _Transfer:
     oack: bytes
     deadline: float
     tries: int = 1
+
+
+@lru_cache(1024)  # the phones of a fleet ask alike
+def _terms(options: tftp.Options, size: int, max_blksize: int, max_windowsize: int) -> tuple[tftp.Terms, bytes]:
+    """What to agree to, and the OACK that says so; empty when there is none to send."""
+    terms = tftp.negotiate(options, size, max_blksize=max_blksize, max_windowsize=max_windowsize)
+    return terms, tftp.encode(tftp.OptionAck(terms.accepted)) if terms.accepted else b""
 
 
 class TftpServer:
@@ -226,13 +234,9 @@ class TftpServer:
         if self._held_bytes + size > self._limits.max_bytes:
             self.counters.busy += 1
             return
-        terms = tftp.negotiate(
-            request.options, size, max_blksize=self._limits.max_blksize, max_windowsize=self._limits.max_windowsize
-        )
+        terms, oack = _terms(request.options, size, self._limits.max_blksize, self._limits.max_windowsize)
         timeout = self._limits.timeout if terms.timeout is None else terms.timeout
-        acked, oack = 0, b""
-        if terms.accepted:
-            acked, oack = -1, tftp.encode(tftp.OptionAck(terms.accepted))
+        acked = -1 if oack else 0
         transfer = _Transfer(
             client=client,
             content=content,
