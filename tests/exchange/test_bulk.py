@@ -289,6 +289,14 @@ def test_bundles_of_a_node_the_cluster_no_longer_has_are_removed(anywhere: Direc
     assert all("cm2" not in note.file for note in notes)
 
 
+def test_another_cluster_of_the_same_name_is_refused_and_loses_nothing(anywhere: Directory, src: Cluster) -> None:
+    run(export(anywhere, src))
+    before = run(anywhere.list())
+    with pytest.raises(NotNow, match="another cluster src lie there, of nodes cm1, cm2"):
+        run(export(anywhere, make_cluster("src", nodes=("other1", "other2"))))
+    assert run(anywhere.list()) == before
+
+
 def test_an_export_touches_no_other_cluster(directory: Directory, src: Cluster, dst: Cluster) -> None:
     run(export(directory, dst))
     before = {one.file.name: run(directory.read(one.file.name)) for one in look(directory).exports}

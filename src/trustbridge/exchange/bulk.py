@@ -91,7 +91,7 @@ async def export(
 
     Raises:
         SettingsError: the name of the cluster or of a node can't stand in a file name.
-        NotNow: the cluster has no certificate of these types.
+        NotNow: the cluster has no certificate of these types, or another cluster of its name has exported here.
         TrustbridgeError: the directory can't be used.
     """
     check_cluster_name(cluster)
@@ -102,6 +102,7 @@ async def export(
             "Choose another type, or all.",
         )
     mine = {export.name: export for export in (await contents(directory)).by_cluster(cluster)}
+    _check_same_cluster(cluster, {name.node for name in mine}, {name.node for name in plan})
     notes = {export.file.name: export.note for export in mine.values() if export.note is not None}
     unfinished = {export.name.type for export in mine.values() if export.unfinished}
     chosen = set(types)
@@ -132,6 +133,15 @@ async def export(
         ExportedBundle(name, tuple(item.certificate for item in bundled), name in changed)
         for name, bundled in plan.items()
     ]
+
+
+def _check_same_cluster(cluster: str, there: set[str], ours: set[str]) -> None:
+    """That what lies there under our name is ours: of two clusters with one name, each would remove the other's."""
+    if there and there.isdisjoint(ours):
+        raise NotNow(
+            f"bundles of another cluster {cluster} lie there, of nodes {', '.join(sorted(there))}",
+            "Give one of the clusters another name; or, where all these nodes are gone, remove their bundles.",
+        )
 
 
 async def _remove(directory: Directory, name: str) -> None:
