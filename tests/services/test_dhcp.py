@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import socket
 from collections.abc import Awaitable, Callable
+from ipaddress import IPv4Address
 
 import pytest
 import uvloop
@@ -13,7 +14,7 @@ from trustbridge.errors import PortTaken, SettingsError
 from trustbridge.services.dhcp import DhcpCounters, DhcpServer, Leases, Scope, start_dhcp
 from trustbridge.services.lease import Lease, obtain_lease
 from trustbridge.wire import dhcp
-from trustbridge.wire.dhcp import NOWHERE, DhcpMessage, MessageType, Op, Option
+from trustbridge.wire.dhcp import NOWHERE, DhcpMessage, Flags, MessageType, Op, Option
 
 OLD, NEW = ("127.10.1.1", "127.10.1.2"), ("127.20.1.1",)
 SERVER = "127.30.0.1"
@@ -31,16 +32,23 @@ def message(
     *,
     requested: str | None = None,
     server: str | None = None,
-    client: str = NOWHERE,
-    relay: str = NOWHERE,
-    options: tuple[tuple[int, bytes], ...] = (),
+    client: str | IPv4Address = NOWHERE,
+    relay: str | IPv4Address = NOWHERE,
+    options: tuple[tuple[Option, object], ...] = (),
 ) -> DhcpMessage:
-    fields = list(options)
+    values = list(options)
     if requested is not None:
-        fields.append((Option.REQUESTED_ADDRESS, dhcp.packed(requested)))
+        values.append((Option.REQUESTED_IP, requested))
     if server is not None:
-        fields.append((Option.SERVER, dhcp.packed(server)))
-    return dhcp.build(Op.REQUEST, kind, 77, mac(number), fields, client=client, relay=relay)
+        values.append((Option.SERVER_IDENTIFIER, server))
+    return DhcpMessage(
+        Op.BOOTREQUEST,
+        xid=77,
+        chaddr=mac(number),
+        ciaddr=IPv4Address(client),
+        giaddr=IPv4Address(relay),
+        options=dhcp.options(kind, values),
+    )
 
 
 def pool(last: int = 12, **more: object) -> Leases:
@@ -49,16 +57,16 @@ def pool(last: int = 12, **more: object) -> Leases:
 
 
 def offered(leases: Leases, number: int, now: float = 0.0, **more: object) -> str | None:
-    answer = leases.answer(message(MessageType.DISCOVER, number, **more), now)  # type: ignore[arg-type]  # passed on as given
-    return None if answer is None else answer.your
+    answer = leases.answer(message(MessageType.DHCPDISCOVER, number, **more), now)  # type: ignore[arg-type]  # passed on as given
+    return None if answer is None else str(answer.yiaddr)
 
 
 def take(leases: Leases, number: int, now: float = 0.0) -> str:
     address = offered(leases, number, now)
     assert address is not None
-    answer = leases.answer(message(MessageType.REQUEST, number, requested=address, server=SERVER), now)
+    answer = leases.answer(message(MessageType.DHCPREQUEST, number, requested=address, server=SERVER), now)
     assert answer is not None
-    assert answer.type is MessageType.ACK
+    assert answer.message_type is MessageType.DHCPACK
     return address
 
 
@@ -67,39 +75,40 @@ def test_an_offer_and_an_acknowledgement_carry_option_150_and_the_lease() -> Non
         Scope(option150=OLD, fixed={mac(1): "127.30.0.7"}, lease_seconds=600, option66="tftp", router="127.30.0.254"),
         SERVER,
     )
-    for kind, answer_kind in ((MessageType.DISCOVER, MessageType.OFFER), (MessageType.REQUEST, MessageType.ACK)):
+    answers = {MessageType.DHCPDISCOVER: MessageType.DHCPOFFER, MessageType.DHCPREQUEST: MessageType.DHCPACK}
+    for kind, answer_kind in answers.items():
         answer = leases.answer(message(kind, requested="127.30.0.7", relay="127.30.0.9"), 0.0)
         assert answer is not None
-        assert (answer.op, answer.type, answer.xid, answer.mac) == (Op.REPLY, answer_kind, 77, mac(1))
-        assert (answer.your, answer.relay) == ("127.30.0.7", "127.30.0.9")
-        assert answer.addresses(Option.TFTP_ADDRESSES) == OLD
-        assert answer.address(Option.SERVER) == SERVER
-        assert answer.number(Option.LEASE_SECONDS) == 600
-        assert answer.string(Option.TFTP_NAME) == "tftp"
+        assert (answer.op, answer.message_type, answer.xid, answer.chaddr) == (Op.BOOTREPLY, answer_kind, 77, mac(1))
+        assert (str(answer.yiaddr), str(answer.giaddr)) == ("127.30.0.7", "127.30.0.9")
+        assert answer.addresses(Option.TFTP_SERVER_ADDRESS) == OLD
+        assert answer.address(Option.SERVER_IDENTIFIER) == IPv4Address(SERVER)
+        assert answer.options[Option.IP_ADDRESS_LEASE_TIME] == (600).to_bytes(4)
+        assert answer.text(Option.TFTP_SERVER) == "tftp"
         assert answer.addresses(Option.ROUTER) == ("127.30.0.254",)
-        assert answer.address(Option.SUBNET_MASK) == "255.0.0.0"
+        assert answer.address(Option.SUBNET_MASK) == IPv4Address("255.0.0.0")
 
 
 def test_only_what_was_asked_for_is_told() -> None:
     leases = Leases(Scope(option150=OLD, fixed={mac(1): "127.30.0.7"}, option66="tftp"), SERVER)
-    answer = leases.answer(message(MessageType.DISCOVER, options=((Option.PARAMETERS, bytes([66])),)), 0.0)
+    answer = leases.answer(message(MessageType.DHCPDISCOVER, options=((Option.PARAMETER_REQUEST_LIST, [66]),)), 0.0)
     assert answer is not None
-    assert answer.string(Option.TFTP_NAME) == "tftp"
-    assert answer.value(Option.TFTP_ADDRESSES) is None
-    assert answer.value(Option.SUBNET_MASK) is None
-    answer = Leases(Scope(fixed={mac(1): "127.30.0.7"}), SERVER).answer(message(MessageType.DISCOVER), 0.0)
+    assert answer.text(Option.TFTP_SERVER) == "tftp"
+    assert Option.TFTP_SERVER_ADDRESS not in answer.options
+    assert Option.SUBNET_MASK not in answer.options
+    answer = Leases(Scope(fixed={mac(1): "127.30.0.7"}), SERVER).answer(message(MessageType.DHCPDISCOVER), 0.0)
     assert answer is not None
-    assert answer.value(Option.TFTP_ADDRESSES) is None
+    assert Option.TFTP_SERVER_ADDRESS not in answer.options
 
 
 def test_a_new_option_150_is_told_from_the_next_answer_on_and_leases_stay() -> None:
     leases = pool()
     address = take(leases, 1)
     leases.scope = Scope(option150=NEW, pool=leases.scope.pool)
-    answer = leases.answer(message(MessageType.REQUEST, client=address), 1.0)
+    answer = leases.answer(message(MessageType.DHCPREQUEST, client=address), 1.0)
     assert answer is not None
-    assert (answer.type, answer.client, answer.your) == (MessageType.ACK, address, address)
-    assert answer.addresses(Option.TFTP_ADDRESSES) == NEW
+    assert (answer.message_type, str(answer.ciaddr), str(answer.yiaddr)) == (MessageType.DHCPACK, address, address)
+    assert answer.addresses(Option.TFTP_SERVER_ADDRESS) == NEW
 
 
 def test_a_pool_gives_each_phone_its_own_address_and_the_same_again() -> None:
@@ -124,7 +133,7 @@ def test_fixed_addresses_are_given_to_nobody_else() -> None:
     assert sorted(take(leases, number) for number in (1, 2)) == ["127.30.0.11", "127.30.0.12"]
     assert offered(leases, 3) is None
     assert offered(leases, 9, requested="127.30.0.11") == "127.30.0.10"
-    assert Leases(Scope(fixed={mac(9): "127.30.0.10"}), SERVER).answer(message(MessageType.DISCOVER), 0.0) is None
+    assert Leases(Scope(fixed={mac(9): "127.30.0.10"}), SERVER).answer(message(MessageType.DHCPDISCOVER), 0.0) is None
 
 
 def test_an_exhausted_pool_offers_nothing_until_a_lease_ends_or_is_released() -> None:
@@ -134,7 +143,7 @@ def test_an_exhausted_pool_offers_nothing_until_a_lease_ends_or_is_released() ->
     assert leases.counters.exhausted == 1
     assert offered(leases, 3, 598.0) is None
     assert offered(leases, 3, 601.0) == first
-    assert leases.answer(message(MessageType.RELEASE, 2, client=first), 601.0) is None
+    assert leases.answer(message(MessageType.DHCPRELEASE, 2, client=first), 601.0) is None
     assert offered(leases, 4, 601.0) == second
 
 
@@ -143,20 +152,20 @@ def test_an_offer_nobody_takes_is_free_again_after_a_minute() -> None:
     assert offered(leases, 1) == "127.30.0.10"
     assert offered(leases, 2, 58.0) is None
     assert offered(leases, 2, 61.0) == "127.30.0.10"
-    refused = leases.answer(message(MessageType.REQUEST, 1, requested="127.30.0.10", server=SERVER), 62.0)
+    refused = leases.answer(message(MessageType.DHCPREQUEST, 1, requested="127.30.0.10", server=SERVER), 62.0)
     assert refused is not None
-    assert refused.type is MessageType.NAK
+    assert refused.message_type is MessageType.DHCPNAK
     assert leases.counters.naks == 1
 
 
 def test_a_released_address_goes_to_the_next_and_a_declined_one_to_nobody() -> None:
     leases = pool(10)
     address = take(leases, 1)
-    assert leases.answer(message(MessageType.RELEASE, 1, client="127.30.0.99"), 1.0) is None
+    assert leases.answer(message(MessageType.DHCPRELEASE, 1, client="127.30.0.99"), 1.0) is None
     assert offered(leases, 2, 1.0) is None  # a release of another address is none
-    leases.answer(message(MessageType.RELEASE, 1, client=address), 2.0)
+    leases.answer(message(MessageType.DHCPRELEASE, 1, client=address), 2.0)
     assert take(leases, 2, 2.0) == address
-    leases.answer(message(MessageType.DECLINE, 2, requested=address), 3.0)
+    leases.answer(message(MessageType.DHCPDECLINE, 2, requested=address), 3.0)
     assert offered(leases, 1, 5.0) is None
     assert offered(leases, 1, 604.0) == address
 
@@ -165,7 +174,7 @@ def test_a_phone_whose_lease_is_over_cannot_release_the_next_holders() -> None:
     leases = pool(10)
     assert offered(leases, 1) == "127.30.0.10"
     assert take(leases, 2, 61.0) == "127.30.0.10"
-    leases.answer(message(MessageType.RELEASE, 1, client="127.30.0.10"), 62.0)
+    leases.answer(message(MessageType.DHCPRELEASE, 1, client="127.30.0.10"), 62.0)
     assert offered(leases, 3, 63.0) is None
     assert leases.held(63.0) == {mac(2): "127.30.0.10"}
 
@@ -173,60 +182,67 @@ def test_a_phone_whose_lease_is_over_cannot_release_the_next_holders() -> None:
 def test_an_offer_is_free_again_when_another_servers_is_taken() -> None:
     leases = pool(10)
     assert offered(leases, 1) == "127.30.0.10"
-    assert leases.answer(message(MessageType.REQUEST, 1, requested="10.0.0.1", server="10.0.0.9"), 1.0) is None
+    assert leases.answer(message(MessageType.DHCPREQUEST, 1, requested="10.0.0.1", server="10.0.0.9"), 1.0) is None
     assert offered(leases, 2, 1.0) == "127.30.0.10"
 
 
 @pytest.mark.parametrize(
     ("request_", "kind"),
     [
-        (message(MessageType.REQUEST, 1, requested="127.30.0.10"), MessageType.ACK),  # it remembers, and is right
-        (message(MessageType.REQUEST, 1, client="127.30.0.10"), MessageType.ACK),  # it renews
-        (message(MessageType.REQUEST, 1, requested="127.30.0.11", server=SERVER), MessageType.ACK),
-        (message(MessageType.REQUEST, 1, requested="10.0.0.1"), MessageType.NAK),  # it moved here
-        (message(MessageType.REQUEST, 2, requested="127.30.0.10"), MessageType.NAK),  # another's
-        (message(MessageType.REQUEST, 2, requested="127.30.0.11"), MessageType.ACK),  # we forgot; it is free
-        (message(MessageType.REQUEST, 2, requested="10.0.0.1"), None),  # neither phone nor address is ours
-        (message(MessageType.REQUEST, 2, requested="10.0.0.1", server=SERVER), MessageType.NAK),
-        (message(MessageType.REQUEST, 2, server=SERVER), MessageType.NAK),
-        (message(MessageType.REQUEST, 2), None),
-        (message(MessageType.INFORM, 2, client="127.30.0.99"), MessageType.ACK),
-        (message(MessageType.OFFER, 2), None),
-        (message(MessageType.ACK, 2), None),
+        # It remembers, and is right.
+        (message(MessageType.DHCPREQUEST, 1, requested="127.30.0.10"), MessageType.DHCPACK),
+        (message(MessageType.DHCPREQUEST, 1, client="127.30.0.10"), MessageType.DHCPACK),  # it renews
+        (message(MessageType.DHCPREQUEST, 1, requested="127.30.0.11", server=SERVER), MessageType.DHCPACK),
+        (message(MessageType.DHCPREQUEST, 1, requested="10.0.0.1"), MessageType.DHCPNAK),  # it moved here
+        (message(MessageType.DHCPREQUEST, 2, requested="127.30.0.10"), MessageType.DHCPNAK),  # another's
+        (message(MessageType.DHCPREQUEST, 2, requested="127.30.0.11"), MessageType.DHCPACK),  # we forgot; it is free
+        (message(MessageType.DHCPREQUEST, 2, requested="10.0.0.1"), None),  # neither phone nor address is ours
+        (message(MessageType.DHCPREQUEST, 2, requested="10.0.0.1", server=SERVER), MessageType.DHCPNAK),
+        (message(MessageType.DHCPREQUEST, 2, server=SERVER), MessageType.DHCPNAK),
+        (message(MessageType.DHCPREQUEST, 2), None),
+        (message(MessageType.DHCPINFORM, 2, client="127.30.0.99"), MessageType.DHCPACK),
+        (message(MessageType.DHCPOFFER, 2), None),
+        (message(MessageType.DHCPACK, 2), None),
     ],
 )
 def test_a_request_is_granted_denied_or_left_alone(request_: DhcpMessage, kind: MessageType | None) -> None:
     leases = pool()
     assert take(leases, 1) == "127.30.0.10"
     answer = leases.answer(request_, 1.0)
-    assert (None if answer is None else answer.type) is kind
+    assert (None if answer is None else answer.message_type) is kind
 
 
 def test_who_only_wants_to_know_gets_no_lease() -> None:
-    answer = pool().answer(message(MessageType.INFORM, client="127.30.0.99"), 0.0)
+    answer = pool().answer(message(MessageType.DHCPINFORM, client="127.30.0.99"), 0.0)
     assert answer is not None
-    assert (answer.your, answer.client) == (NOWHERE, "127.30.0.99")
-    assert answer.value(Option.LEASE_SECONDS) is None
-    assert answer.addresses(Option.TFTP_ADDRESSES) == OLD
+    assert (answer.yiaddr, answer.ciaddr) == (NOWHERE, IPv4Address("127.30.0.99"))
+    assert Option.IP_ADDRESS_LEASE_TIME not in answer.options
+    assert answer.addresses(Option.TFTP_SERVER_ADDRESS) == OLD
 
 
 def test_a_denial_tells_nothing_else_and_relays_broadcast_it() -> None:
-    answer = pool().answer(message(MessageType.REQUEST, requested="10.0.0.1", server=SERVER), 0.0)
+    answer = pool().answer(message(MessageType.DHCPREQUEST, requested="10.0.0.1", server=SERVER), 0.0)
     assert answer is not None
-    assert (answer.type, answer.your, answer.flags) == (MessageType.NAK, NOWHERE, dhcp.BROADCAST_FLAG)
-    assert answer.value(Option.TFTP_ADDRESSES) is None
+    assert (answer.message_type, answer.yiaddr, answer.flags) == (MessageType.DHCPNAK, NOWHERE, Flags.BROADCAST)
+    assert Option.TFTP_SERVER_ADDRESS not in answer.options
 
 
 def test_a_relays_information_goes_back_as_it_came() -> None:
-    answer = pool().answer(message(MessageType.DISCOVER, options=((82, b"\x01\x02ab"),)), 0.0)
-    assert answer is not None
-    assert answer.options[-1] == (82, b"\x01\x02ab")
+    for information in (b"\x01\x02ab", b"\x01\x02a", b"", bytes(600)):  # also what makes no sense, and what is long
+        question = message(MessageType.DHCPDISCOVER)
+        question.options[Option.RELAY_AGENT_INFORMATION] = information
+        answer = pool().answer(dhcp.decode(dhcp.encode(question)), 0.0)
+        assert answer is not None
+        assert list(answer.options)[-1] == Option.RELAY_AGENT_INFORMATION
+        assert answer.options[Option.RELAY_AGENT_INFORMATION] == information
+        assert len(dhcp.encode(answer)) >= 300
 
 
 def test_answers_to_servers_and_phones_without_hardware_address_are_left_alone() -> None:
     leases = pool()
-    assert leases.answer(dhcp.build(Op.REPLY, MessageType.DISCOVER, 1, mac(1)), 0.0) is None
-    assert leases.answer(dhcp.build(Op.REQUEST, MessageType.DISCOVER, 1, b""), 0.0) is None
+    discover = dhcp.options(MessageType.DHCPDISCOVER)
+    assert leases.answer(DhcpMessage(Op.BOOTREPLY, chaddr=mac(1), options=discover), 0.0) is None
+    assert leases.answer(DhcpMessage(Op.BOOTREQUEST, options=discover), 0.0) is None
     assert leases.counters == DhcpCounters(ignored=2)
 
 
@@ -326,10 +342,10 @@ def test_a_relay_is_answered_at_its_address_and_the_servers_port_wherever_it_sen
         ):
             relay.setblocking(False)
             relay.bind(relay_address)
-            other.sendto(dhcp.encode(message(MessageType.DISCOVER, relay=relay_address[0])), server.address)
+            other.sendto(dhcp.encode(message(MessageType.DHCPDISCOVER, relay=relay_address[0])), server.address)
             async with asyncio.timeout(2):
                 answer = dhcp.decode(await loop.sock_recv(relay, 2000))
-        assert (answer.type, answer.relay) == (MessageType.OFFER, relay_address[0])
+        assert (answer.message_type, str(answer.giaddr)) == (MessageType.DHCPOFFER, relay_address[0])
         await server.stop()
 
     run(scenario())
@@ -342,9 +358,9 @@ def test_a_client_without_a_relay_is_answered_where_it_asked_from(run: Run) -> N
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as client:
             client.setblocking(False)
             client.bind(("127.30.1.4", 0))
-            client.sendto(dhcp.encode(message(MessageType.INFORM, client="127.30.1.4")), server.address)
+            client.sendto(dhcp.encode(message(MessageType.DHCPINFORM, client="127.30.1.4")), server.address)
             answer = dhcp.decode(await loop.sock_recv(client, 2000))
-        assert answer.addresses(Option.TFTP_ADDRESSES) == OLD
+        assert answer.addresses(Option.TFTP_SERVER_ADDRESS) == OLD
         await server.stop()
 
     run(scenario())
@@ -357,7 +373,7 @@ def test_garbage_and_phones_that_have_gone_do_not_end_the_service(run: Run) -> N
             for data in (b"", b"\x01", bytes(300), b"\xff" * 1400):
                 client.sendto(data, server.address)
             for relay in ("127.30.250.1", "255.255.255.255", "224.0.0.1"):
-                client.sendto(dhcp.encode(message(MessageType.DISCOVER, relay=relay)), server.address)
+                client.sendto(dhcp.encode(message(MessageType.DHCPDISCOVER, relay=relay)), server.address)
             while server.counters.received < 7:
                 await asyncio.sleep(0.005)
         assert (server.counters.malformed, server.counters.offers) == (4, 3)

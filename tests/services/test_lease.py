@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
+from ipaddress import IPv4Address
 from typing import cast
 
 import pytest
@@ -54,7 +55,7 @@ class Scripted(asyncio.DatagramProtocol):
         message = dhcp.decode(data)
         self.asked.append(message)
         for answer in self._script(message):
-            self._transport.sendto(answer, (message.relay, self.port))
+            self._transport.sendto(answer, (str(message.giaddr), self.port))
 
 
 async def lease_from(script: Script, **more: object) -> tuple[Lease | Exception, list[DhcpMessage]]:
@@ -79,18 +80,24 @@ async def lease_from(script: Script, **more: object) -> tuple[Lease | Exception,
     return found, server.asked
 
 
-def reply(message: DhcpMessage, kind: MessageType, *options: tuple[int, bytes], your: str = PHONE) -> DhcpMessage:
-    return dhcp.build(
-        Op.REPLY, kind, message.xid, message.mac, [(Option.SERVER, dhcp.packed(SERVER)), *options], your=your
+def reply(message: DhcpMessage, kind: MessageType, *values: tuple[Option, object]) -> DhcpMessage:
+    return DhcpMessage(
+        Op.BOOTREPLY,
+        xid=message.xid,
+        chaddr=message.chaddr,
+        yiaddr=IPv4Address(PHONE),
+        options=dhcp.options(kind, [(Option.SERVER_IDENTIFIER, SERVER), *values]),
     )
 
 
-TFTP = (Option.TFTP_ADDRESSES, dhcp.packed("127.10.1.1"))
-
-
 def good(message: DhcpMessage) -> DhcpMessage:
-    kind = MessageType.OFFER if message.type is MessageType.DISCOVER else MessageType.ACK
-    return reply(message, kind, TFTP, (Option.TFTP_NAME, b"tftp\0"), (Option.LEASE_SECONDS, (60).to_bytes(4)))
+    return reply(
+        message,
+        MessageType.DHCPOFFER if message.message_type is MessageType.DHCPDISCOVER else MessageType.DHCPACK,
+        (Option.TFTP_SERVER_ADDRESS, ["127.10.1.1"]),
+        (Option.TFTP_SERVER, "tftp\0"),
+        (Option.IP_ADDRESS_LEASE_TIME, 60),
+    )
 
 
 def test_a_phone_asks_as_cisco_phones_do_and_as_through_a_relay(run: Run) -> None:
@@ -99,16 +106,16 @@ def test_a_phone_asks_as_cisco_phones_do_and_as_through_a_relay(run: Run) -> Non
         assert found == Lease(PHONE, ("127.10.1.1",), "tftp", SERVER, 60)
         discover, request = asked
         for message in asked:
-            assert (message.op, message.mac, message.relay, message.hops) == (Op.REQUEST, MAC, PHONE, 1)
-            assert message.string(Option.VENDOR_CLASS) == VENDOR
-            assert message.string(Option.HOST_NAME) == "SEP001122334455"
-            assert message.value(Option.CLIENT) == b"\x01" + MAC
-            assert 150 in (message.value(Option.PARAMETERS) or b"")
-        assert discover.type is MessageType.DISCOVER
-        assert discover.address(Option.REQUESTED_ADDRESS) == "127.30.0.99"
-        assert request.type is MessageType.REQUEST
-        assert request.address(Option.REQUESTED_ADDRESS) == PHONE
-        assert request.address(Option.SERVER) == SERVER
+            assert (message.op, message.chaddr, str(message.giaddr), message.hops) == (Op.BOOTREQUEST, MAC, PHONE, 1)
+            assert message.text(Option.VENDOR_CLASS_IDENTIFIER) == VENDOR
+            assert message.text(Option.HOSTNAME) == "SEP001122334455"
+            assert message.options[Option.CLIENT_IDENTIFIER] == b"\x01" + MAC
+            assert 150 in message.options[Option.PARAMETER_REQUEST_LIST]
+        assert discover.message_type is MessageType.DHCPDISCOVER
+        assert discover.address(Option.REQUESTED_IP) == IPv4Address("127.30.0.99")
+        assert request.message_type is MessageType.DHCPREQUEST
+        assert request.address(Option.REQUESTED_IP) == IPv4Address(PHONE)
+        assert request.address(Option.SERVER_IDENTIFIER) == IPv4Address(SERVER)
         assert request.xid == discover.xid
 
     run(scenario())
@@ -117,12 +124,14 @@ def test_a_phone_asks_as_cisco_phones_do_and_as_through_a_relay(run: Run) -> Non
 def test_what_is_not_for_this_phone_is_let_go_by(run: Run) -> None:
     def noisy(message: DhcpMessage) -> list[bytes]:
         answer = good(message)
+        discovering = message.message_type is MessageType.DHCPDISCOVER
+        untimely = MessageType.DHCPACK if discovering else MessageType.DHCPOFFER
         wrong = [
             replace(answer, xid=answer.xid ^ 1),
-            replace(answer, chaddr=bytes(16)),
-            replace(answer, op=Op.REQUEST),
-            reply(message, MessageType.INFORM),
-            reply(message, MessageType.ACK if message.type is MessageType.DISCOVER else MessageType.OFFER),
+            replace(answer, chaddr=bytes(6)),
+            replace(answer, op=Op.BOOTREQUEST),
+            reply(message, MessageType.DHCPINFORM),
+            reply(message, untimely),
         ]
         return [b"", b"garbage", *map(dhcp.encode, wrong), dhcp.encode(answer), dhcp.encode(answer)]
 
@@ -134,20 +143,20 @@ def test_what_is_not_for_this_phone_is_let_go_by(run: Run) -> None:
     run(scenario())
 
 
-@pytest.mark.parametrize("lost", [MessageType.DISCOVER, MessageType.REQUEST])
+@pytest.mark.parametrize("lost", [MessageType.DHCPDISCOVER, MessageType.DHCPREQUEST])
 def test_a_lost_message_is_made_good_by_another_try(run: Run, lost: MessageType) -> None:
-    seen: list[MessageType] = []
+    seen: list[MessageType | None] = []
 
     def forgetful(message: DhcpMessage) -> list[bytes]:
-        seen.append(message.type)
-        return [] if message.type is lost and seen.count(lost) == 1 else [dhcp.encode(good(message))]
+        seen.append(message.message_type)
+        return [] if message.message_type is lost and seen.count(lost) == 1 else [dhcp.encode(good(message))]
 
     async def scenario() -> None:
         seen.clear()
         found, asked = await lease_from(forgetful)
         assert isinstance(found, Lease)
-        assert asked[-1].type is MessageType.REQUEST
-        assert seen.count(MessageType.DISCOVER) == 2
+        assert asked[-1].message_type is MessageType.DHCPREQUEST
+        assert seen.count(MessageType.DHCPDISCOVER) == 2
 
     run(scenario())
 
@@ -157,7 +166,7 @@ def test_silence_is_unreachable_after_every_try(run: Run) -> None:
         found, asked = await lease_from(lambda message: [])
         assert isinstance(found, Unreachable)
         assert "00:11:22:33:44:55" in found.message
-        assert [message.type for message in asked] == [MessageType.DISCOVER] * 2
+        assert [message.message_type for message in asked] == [MessageType.DHCPDISCOVER] * 2
         with pytest.raises(Unreachable):  # nobody listens there at all
             await obtain_lease(
                 SERVER, 9, mac=MAC, address=PHONE, vendor_class=VENDOR, timeout=0.05, tries=1, reply_port=40067
@@ -168,9 +177,9 @@ def test_silence_is_unreachable_after_every_try(run: Run) -> None:
 
 def test_a_server_that_takes_its_offers_back_refuses_in_its_own_words(run: Run) -> None:
     def unfriendly(message: DhcpMessage) -> list[bytes]:
-        if message.type is MessageType.DISCOVER:
+        if message.message_type is MessageType.DHCPDISCOVER:
             return [dhcp.encode(good(message))]
-        return [dhcp.encode(reply(message, MessageType.NAK, (Option.MESSAGE, b"address in use")))]
+        return [dhcp.encode(reply(message, MessageType.DHCPNAK, (Option.DHCP_MESSAGE, "address in use")))]
 
     async def scenario() -> None:
         found, asked = await lease_from(unfriendly)

@@ -10,17 +10,17 @@ Leases live in memory: fixed addresses need none, and a pool gives a phone what 
 from __future__ import annotations
 
 import asyncio
-import ipaddress
 import logging
 import socket
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
+from ipaddress import IPv4Address
 from typing import cast
 
 from trustbridge.errors import DecodeError, SettingsError
 from trustbridge.services.listening import port_taken
 from trustbridge.wire import dhcp
-from trustbridge.wire.dhcp import NOWHERE, DhcpMessage, MessageType, Op, Option
+from trustbridge.wire.dhcp import NOWHERE, DhcpMessage, Flags, MessageType, Op, Option
 
 log = logging.getLogger(__name__)
 
@@ -29,7 +29,6 @@ OFFER_SECONDS = 60.0
 #: Bytes the kernel may hold while a morning's worth of phones asks at once; it grants what it allows.
 RECEIVE_BUFFER = 1 << 20
 _EXHAUSTED_SECONDS = 1.0
-_RELAY_INFORMATION = 82
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +60,7 @@ class Scope:
         addresses = (*self.option150, *self.fixed.values(), *(self.pool or ()), self.subnet_mask, *routers)
         for address in addresses:
             try:
-                ipaddress.IPv4Address(address)
+                IPv4Address(address)
             except ValueError as error:
                 raise SettingsError(
                     f"DHCP scope: {address!r} is no IPv4 address", "option 150 and addresses are written as 192.0.2.1"
@@ -121,27 +120,27 @@ class Leases:
 
     def held(self, now: float) -> dict[bytes, str]:
         """Addresses lent or offered, by MAC."""
-        return {mac: _address(lease.address) for mac, lease in self._by_mac.items() if lease.until > now}
+        return {mac: str(IPv4Address(lease.address)) for mac, lease in self._by_mac.items() if lease.until > now}
 
     def answer(self, message: DhcpMessage, now: float) -> DhcpMessage | None:
         """What to send back, if anything."""
         counters = self.counters
         answer = None
-        mac = message.mac
-        if message.op is Op.REQUEST and mac:
-            kind = message.type
-            if kind is MessageType.DISCOVER:
+        mac = message.chaddr
+        if message.op is Op.BOOTREQUEST and mac:
+            kind = message.message_type
+            if kind is MessageType.DHCPDISCOVER:
                 answer = self._offer(message, mac, now)
-            elif kind is MessageType.REQUEST:
+            elif kind is MessageType.DHCPREQUEST:
                 answer = self._decide(message, mac, now)
-            elif kind is MessageType.INFORM:
+            elif kind is MessageType.DHCPINFORM:
                 counters.acks += 1
-                answer = self._reply(message, MessageType.ACK, None)
-            elif kind is MessageType.RELEASE:
-                self._take_back(mac, _number(message.client))
-            elif kind is MessageType.DECLINE:
+                answer = self._reply(message, MessageType.DHCPACK, None)
+            elif kind is MessageType.DHCPRELEASE:
+                self._take_back(mac, int(message.ciaddr))
+            elif kind is MessageType.DHCPDECLINE:
                 # Someone else has that address, says the phone: nobody gets it for as long as a lease.
-                address = _number(message.address(Option.REQUESTED_ADDRESS) or NOWHERE)
+                address = int(message.address(Option.REQUESTED_IP) or NOWHERE)
                 if self._take_back(mac, address):
                     self._declined[address] = now + self._scope.lease_seconds
         if answer is None:
@@ -149,7 +148,7 @@ class Leases:
         return answer
 
     def _offer(self, message: DhcpMessage, mac: bytes, now: float) -> DhcpMessage | None:
-        wanted = (message.address(Option.REQUESTED_ADDRESS), message.relay)
+        wanted = (message.address(Option.REQUESTED_IP), message.giaddr)
         address = self._choose(mac, wanted, now)
         if address is None:
             self.counters.exhausted += 1
@@ -157,25 +156,24 @@ class Leases:
             return None
         self._lend(mac, address, max(now + OFFER_SECONDS, self._until(mac)))
         self.counters.offers += 1
-        return self._reply(message, MessageType.OFFER, address)
+        return self._reply(message, MessageType.DHCPOFFER, address)
 
     def _decide(self, message: DhcpMessage, mac: bytes, now: float) -> DhcpMessage | None:
         """RFC 2131, 4.3.2: a phone that took an offer, remembers an address, or renews one."""
-        server = message.address(Option.SERVER)
-        if server is not None and server != self.identifier:
+        server = message.address(Option.SERVER_IDENTIFIER)
+        if server is not None and str(server) != self.identifier:
             self._take_back(mac, None)  # it took another server's offer
             return None
-        text = message.address(Option.REQUESTED_ADDRESS) or message.client
-        address = _number(text)
+        address = int(message.address(Option.REQUESTED_IP) or message.ciaddr)
         lease = self._by_mac.get(mac)
         if address and self._permitted(mac, address, now):
             self._lend(mac, address, now + self._scope.lease_seconds)
             self.counters.acks += 1
-            return self._reply(message, MessageType.ACK, address)
+            return self._reply(message, MessageType.DHCPACK, address)
         if server is None and lease is None and mac not in self._scope.fixed and not self._in_pool(address):
             return None  # not ours to say anything about
         self.counters.naks += 1
-        return self._reply(message, MessageType.NAK, None)
+        return self._reply(message, MessageType.DHCPNAK, None)
 
     def _permitted(self, mac: bytes, address: int, now: float) -> bool:
         """Whether this phone may have this address now."""
@@ -194,7 +192,7 @@ class Leases:
         holder = self._by_address.get(address)
         return holder is None or holder == mac or self._by_mac[holder].until <= now
 
-    def _choose(self, mac: bytes, wanted: Iterable[str | None], now: float) -> int | None:
+    def _choose(self, mac: bytes, wanted: Iterable[IPv4Address | None], now: float) -> int | None:
         """The fixed address, else what the phone has, asks for or asks from, else the next free one of the pool."""
         scope = self._scope
         if mac in scope.fixed:
@@ -203,7 +201,7 @@ class Leases:
             return None
         lease = self._by_mac.get(mac)
         candidates = [lease.address] if lease is not None else []
-        candidates += [_number(address) for address in wanted if address is not None]
+        candidates += [int(address) for address in wanted if address is not None]
         for address in candidates:
             if self._permitted(mac, address, now):
                 return address
@@ -243,43 +241,37 @@ class Leases:
 
     def _reply(self, message: DhcpMessage, kind: MessageType, address: int | None) -> DhcpMessage:
         scope = self._scope
-        options: list[tuple[int, bytes]] = [(Option.SERVER, dhcp.packed(self.identifier))]
-        if kind is not MessageType.NAK:
+        values: list[tuple[Option, object]] = [(Option.SERVER_IDENTIFIER, self.identifier)]
+        if kind is not MessageType.DHCPNAK:
             if address is not None:
-                options.append((Option.LEASE_SECONDS, scope.lease_seconds.to_bytes(4)))
-            told: list[tuple[int, bytes]] = [
-                (Option.SUBNET_MASK, dhcp.packed(scope.subnet_mask)),
-                (Option.ROUTER, dhcp.packed(scope.router) if scope.router else b""),
-                (Option.TFTP_NAME, scope.option66.encode()),
-                (Option.TFTP_ADDRESSES, dhcp.packed_all(scope.option150)),
-            ]
+                values.append((Option.IP_ADDRESS_LEASE_TIME, scope.lease_seconds))
+            told: tuple[tuple[Option, object], ...] = (
+                (Option.SUBNET_MASK, scope.subnet_mask),
+                (Option.ROUTER, scope.router),
+                (Option.TFTP_SERVER, scope.option66),
+                (Option.TFTP_SERVER_ADDRESS, scope.option150),
+            )
             # As servers do: only what was asked for, or everything when the client has no list.
-            asked = message.value(Option.PARAMETERS)
-            options += [(code, value) for code, value in told if value and (asked is None or code in asked)]
-        relay_information = message.value(_RELAY_INFORMATION)
-        if relay_information is not None:
-            options.append((_RELAY_INFORMATION, relay_information))  # RFC 3046, 2.2: it goes back as it came
-        keep_client = kind is MessageType.ACK
-        return dhcp.build(
-            Op.REPLY,
-            kind,
-            message.xid,
-            message.mac,
-            options,
+            asked = message.options.get(Option.PARAMETER_REQUEST_LIST, decode=False)
+            values += [(code, value) for code, value in told if value and (asked is None or code in asked)]
+        options = dhcp.options(kind, values)
+        if Option.RELAY_AGENT_INFORMATION in message.options:  # RFC 3046, 2.2: it goes back as it came
+            options[Option.RELAY_AGENT_INFORMATION] = message.options[Option.RELAY_AGENT_INFORMATION]
+        return DhcpMessage(
+            Op.BOOTREPLY,
+            xid=message.xid,
             # RFC 2131, 4.3.2: a NAK goes back through a relay as a broadcast.
-            flags=message.flags | (dhcp.BROADCAST_FLAG if kind is MessageType.NAK else 0),
-            client=message.client if keep_client else NOWHERE,
-            your=NOWHERE if address is None else _address(address),
-            relay=message.relay,
+            flags=message.flags | (Flags.BROADCAST if kind is MessageType.DHCPNAK else Flags.UNICAST),
+            ciaddr=message.ciaddr if kind is MessageType.DHCPACK else NOWHERE,
+            yiaddr=NOWHERE if address is None else IPv4Address(address),
+            giaddr=message.giaddr,
+            chaddr=message.chaddr,
+            options=options,
         )
 
 
 def _number(address: str) -> int:
-    return int.from_bytes(dhcp.packed(address))
-
-
-def _address(number: int) -> str:
-    return str(ipaddress.IPv4Address(number))
+    return int(IPv4Address(address))
 
 
 class DhcpServer(asyncio.DatagramProtocol):
@@ -349,9 +341,9 @@ class DhcpServer(asyncio.DatagramProtocol):
         answer = self._leases.answer(message, self._loop.time())
         if answer is None:
             return
-        if message.relay != NOWHERE:
-            target = (message.relay, self._reply_port or self._address[1])
-        elif addr[0] != NOWHERE:
+        if message.giaddr != NOWHERE:
+            target = (str(message.giaddr), self._reply_port or self._address[1])
+        elif addr[0] != str(NOWHERE):
             target = addr[:2]
         else:
             return

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import timedelta
+from ipaddress import IPv4Address
 
 from trustbridge.errors import DecodeError, Refused, Unreachable
 from trustbridge.services.listening import port_taken
@@ -14,6 +16,8 @@ from trustbridge.wire.dhcp import DhcpMessage, MessageType, Op, Option
 
 DEFAULT_TIMEOUT = 2.0
 DEFAULT_TRIES = 3
+
+_Values = Sequence[tuple[Option, object]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,25 +77,24 @@ async def obtain_lease(
         transport, _ = await loop.create_datagram_endpoint(lambda: exchange, local_addr=(address, own_port))
     except OSError as error:
         raise port_taken("A DHCP client", address, own_port, error) from error
-    common = (
-        (Option.CLIENT, b"\x01" + mac),
-        (Option.HOST_NAME, (host_name or f"SEP{mac.hex().upper()}").encode()),
-        (Option.VENDOR_CLASS, vendor_class.encode()),
-        (Option.PARAMETERS, bytes(dhcp.PHONE_PARAMETERS)),
+    common: _Values = (
+        (Option.CLIENT_IDENTIFIER, b"\x01" + mac),
+        (Option.HOSTNAME, host_name or f"SEP{mac.hex().upper()}"),
+        (Option.VENDOR_CLASS_IDENTIFIER, vendor_class),
+        (Option.PARAMETER_REQUEST_LIST, dhcp.PHONE_PARAMETERS),
     )
     begin = loop.time()
     refusal: DhcpMessage | None = None
 
-    async def ask(kind: MessageType, options: Iterable[tuple[int, bytes]], *wanted: MessageType) -> DhcpMessage | None:
-        message = dhcp.build(
-            Op.REQUEST,
-            kind,
-            exchange.xid,
-            mac,
-            (*options, *common),
-            seconds=min(int(loop.time() - begin), 0xFFFF),
+    async def ask(kind: MessageType, values: _Values, *wanted: MessageType) -> DhcpMessage | None:
+        message = DhcpMessage(
+            Op.BOOTREQUEST,
+            xid=exchange.xid,
             hops=1,
-            relay=address,
+            secs=timedelta(seconds=loop.time() - begin),
+            giaddr=IPv4Address(address),
+            chaddr=mac,
+            options=dhcp.options(kind, (*values, *common)),
         )
         answered = exchange.expect(wanted)
         transport.sendto(dhcp.encode(message), (server, port))
@@ -102,21 +105,21 @@ async def obtain_lease(
 
     try:
         for _ in range(tries):
-            wish = () if requested is None else ((Option.REQUESTED_ADDRESS, dhcp.packed(requested)),)
-            offer = await ask(MessageType.DISCOVER, wish, MessageType.OFFER)
+            wish = () if requested is None else ((Option.REQUESTED_IP, requested),)
+            offer = await ask(MessageType.DHCPDISCOVER, wish, MessageType.DHCPOFFER)
             if offer is None:
                 continue
-            identifier = offer.value(Option.SERVER) or dhcp.packed(server)
-            choice = ((Option.SERVER, identifier), (Option.REQUESTED_ADDRESS, dhcp.packed(offer.your)))
-            final = await ask(MessageType.REQUEST, choice, MessageType.ACK, MessageType.NAK)
-            if final is not None and final.type is MessageType.ACK:
+            identifier = offer.address(Option.SERVER_IDENTIFIER) or server
+            choice = ((Option.SERVER_IDENTIFIER, identifier), (Option.REQUESTED_IP, offer.yiaddr))
+            final = await ask(MessageType.DHCPREQUEST, choice, MessageType.DHCPACK, MessageType.DHCPNAK)
+            if final is not None and final.message_type is MessageType.DHCPACK:
                 return _lease(final, server)
             refusal = final or refusal
     finally:
         transport.close()
         await exchange.closed  # only then may the same phone ask again from the same port
     if refusal is not None:
-        words = refusal.string(Option.MESSAGE)
+        words = refusal.text(Option.DHCP_MESSAGE)
         raise Refused(
             f"DHCP server {server}:{port} refuses an address to {mac.hex(':')}" + (f": {words}" if words else ""),
             "look at its scope: is the pool exhausted, or the address reserved for another phone?",
@@ -129,11 +132,11 @@ async def obtain_lease(
 
 def _lease(ack: DhcpMessage, asked: str) -> Lease:
     return Lease(
-        address=ack.your,
-        option150=ack.addresses(Option.TFTP_ADDRESSES),
-        option66=ack.string(Option.TFTP_NAME),
-        server=ack.address(Option.SERVER) or asked,
-        lease_seconds=ack.number(Option.LEASE_SECONDS) or 0,
+        address=str(ack.yiaddr),
+        option150=ack.addresses(Option.TFTP_SERVER_ADDRESS),
+        option66=ack.text(Option.TFTP_SERVER),
+        server=str(ack.address(Option.SERVER_IDENTIFIER) or asked),
+        lease_seconds=int.from_bytes(ack.options.get(Option.IP_ADDRESS_LEASE_TIME, decode=False) or b""),
     )
 
 
@@ -168,8 +171,8 @@ class _Exchange(asyncio.DatagramProtocol):
             message = dhcp.decode(data)
         except DecodeError:
             return
-        if message.op is not Op.REPLY or message.xid != self.xid or message.mac != self._mac:
+        if message.op is not Op.BOOTREPLY or message.xid != self.xid or message.chaddr != self._mac:
             return
-        if message.type not in self._wanted or self._answered is None or self._answered.done():
+        if message.message_type not in self._wanted or self._answered is None or self._answered.done():
             return
         self._answered.set_result(message)
