@@ -91,6 +91,8 @@ def _listener(folder: Path) -> socket.socket:
 
 async def _serve(handler: Handler, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
     def send(message: dict[str, Any]) -> None:
+        if writer.is_closing():  # the client has left; what it asked for is done all the same
+            return
         writer.write(json.dumps(message).encode() + b"\n")
 
     try:
@@ -111,7 +113,7 @@ async def _serve(handler: Handler, reader: asyncio.StreamReader, writer: asyncio
             send(_fault("TrustbridgeError", f"the lab itself failed: {type(error).__name__}: {error}", "See its log."))
         await writer.drain()
     except OSError:
-        pass  # the client has left; what it asked for is done all the same
+        pass  # it has left just now
     finally:
         writer.close()
 

@@ -76,8 +76,10 @@ async def _serve(source: PageSource, reader: asyncio.StreamReader, writer: async
     connection = h11.Connection(h11.SERVER, max_incomplete_event_size=MAX_REQUEST)
     try:
         async with asyncio.timeout(PATIENCE):
-            writer.write(await _answer(connection, source, reader, writer))
-            await writer.drain()
+            answer = await _answer(connection, source, reader, writer)
+            if answer and not writer.is_closing():
+                writer.write(answer)
+                await writer.drain()
     except (OSError, TimeoutError, h11.ProtocolError):
         pass  # a client that left, dawdled, or does not speak HTTP
     finally:
