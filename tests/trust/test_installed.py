@@ -398,9 +398,9 @@ def test_a_certificate_is_listed_byte_for_byte_not_by_name() -> None:
     ("ctl", "itl", "status", "words", "signatures"),
     [
         ("", "", "No Trust List Installed", "no trust list installed", False),
-        ("", "A ITL", "ITL installed", "ITL signed by CN=ITLRECOVERY_src1", True),
-        ("", "A ITL, blank", "ITL installed", "blank ITL signed by CN=ITLRECOVERY_src1", False),
-        ("A CTL", "", "CTL installed", "CTL signed by CN=ITLRECOVERY_src1", True),
+        ("", "A ITL", "ITL installed", "ITL signed by ITLRECOVERY_src1", True),
+        ("", "A ITL, blank", "ITL installed", "blank ITL signed by ITLRECOVERY_src1", False),
+        ("A CTL", "", "CTL installed", "CTL signed by ITLRECOVERY_src1", True),
         ("A CTL", "A ITL, blank", "CTL and ITL installed", " and blank ITL signed by", True),
         ("A CTL", "A ITL", "CTL and ITL installed", " and ITL signed by", True),
         ("", "garbage", "ITL installed", "unreadable ITL", True),

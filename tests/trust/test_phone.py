@@ -511,8 +511,8 @@ def test_the_transcript_explains_each_decision_in_words() -> None:
         Registered(target("dst1")),
     ):
         phone.handle(event)
-    recovery, serial = B.certificate(Unit.ITLRECOVERY).subject, B.certificate(Unit.ITLRECOVERY).serial
-    old = A.certificate(Unit.ITLRECOVERY).subject
+    recovery, serial = B.certificate(Unit.ITLRECOVERY).common_name, B.certificate(Unit.ITLRECOVERY).serial
+    old = A.certificate(Unit.ITLRECOVERY).common_name
     assert [(line.text, line.ok) for line in phone.transcript] == [
         (f"starts; ITL signed by {old}", None),
         ("option 150 names dst1, dst2", None),
@@ -523,7 +523,7 @@ def test_the_transcript_explains_each_decision_in_words() -> None:
         ("TVS src1:2445 vouches for the signer, with SAST, TFTP", True),
         (f"signed by {recovery}, and the signature holds", True),
         (f"{CONFIGURATION}.sgn from dst1: {len(SIGNED)} bytes", None),
-        (f"signed by {B.certificate(Unit.CALLMANAGER).subject}, and the signature holds", True),
+        (f"signed by {B.certificate(Unit.CALLMANAGER).common_name}, and the signature holds", True),
         (f"applies {CONFIGURATION}.sgn: Unified CM group dst1, dst2", True),
         ("registered with dst1:5060", True),
     ]

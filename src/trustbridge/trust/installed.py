@@ -13,7 +13,7 @@ from functools import lru_cache
 
 from trustbridge.errors import DecodeError, InvalidCertificate, SignatureRefused
 from trustbridge.pki.certificate import Certificate
-from trustbridge.pki.names import CertificateKey, certificate_key
+from trustbridge.pki.names import CertificateKey, certificate_key, short_name
 from trustbridge.trust.events import Flash, Kept, Refusal
 from trustbridge.trust.lists import check_signature
 from trustbridge.trust.models import PhoneModel
@@ -126,7 +126,7 @@ class Installed:
         parts = []
         for name, file, content in (("CTL", self.ctl, self.ctl_bytes), ("ITL", self.itl, self.itl_bytes)):
             if file is not None:
-                parts.append(f"{'blank ' if file.blank else ''}{name} signed by {file.header.signer_name}")
+                parts.append(f"{'blank ' if file.blank else ''}{name} signed by {short_name(file.header.signer_name)}")
             elif content is not None:
                 parts.append(f"unreadable {name}")
         return " and ".join(parts) or "no trust list installed"
@@ -200,7 +200,8 @@ class Installed:
     def _judge_itl_by_ctl(self, content: bytes, header: SignedHeader) -> Judged:
         found = _signed_by(content, header, _records(self.ctl), ITL_SIGNERS_IN_CTL)
         return found or _refuse(
-            Refusal.NOT_IN_CTL, f"a CTL is installed and does not list the ITL's signer {header.signer_name}"
+            Refusal.NOT_IN_CTL,
+            f"a CTL is installed and does not list the ITL's signer {short_name(header.signer_name)}",
         )
 
     def judge_configuration(self, content: bytes, name: str, model: PhoneModel) -> Judged:
@@ -244,7 +245,7 @@ def judge_vouched(
     assert header is not None
     try:
         signer = Certificate.from_der(certificate or b"")
-        subject, key = signer.subject, signer.key
+        subject, key = short_name(signer.subject), signer.key
     except InvalidCertificate as error:
         return _refuse(Refusal.TVS_ANSWER, f"TVS vouches for something that is no certificate: {error}")
     needed = FILE_SIGNERS if kept is Kept.CONFIGURATION else LIST_SIGNERS
@@ -279,8 +280,12 @@ def _ask(header: SignedHeader, model: PhoneModel) -> Judged:
     if len(header.first(HeaderTag.SIGNER_INFO) or b"") > MAX_SIGNER_INFO:
         return _refuse(Refusal.MALFORMED, "the signer's names are too long to ask a TVS about")
     if not model.security_by_default:
-        return _refuse(Refusal.MODEL, f"signer {header.signer_name} is unknown, and {model.name} can't ask a TVS")
-    return Judged(Verdict.ASK, f"signer {header.signer_name} is in none of the installed trust lists", header=header)
+        return _refuse(
+            Refusal.MODEL, f"signer {short_name(header.signer_name)} is unknown, and {model.name} can't ask a TVS"
+        )
+    return Judged(
+        Verdict.ASK, f"signer {short_name(header.signer_name)} is in none of the installed trust lists", header=header
+    )
 
 
 def _signer_key(header: SignedHeader) -> CertificateKey:
@@ -292,7 +297,7 @@ def _check(content: bytes, header: SignedHeader, signer: Certificate) -> Judged:
         check_signature(header, content, signer)
     except SignatureRefused as error:
         return _refuse(Refusal.WRONG_SIGNATURE, error.message)
-    return Judged(Verdict.ACCEPT, f"signed by {signer.subject}, and the signature holds")
+    return Judged(Verdict.ACCEPT, f"signed by {short_name(signer.subject)}, and the signature holds")
 
 
 def _beyond(model: PhoneModel, header: SignedHeader) -> str | None:

@@ -31,6 +31,7 @@ from datetime import datetime
 from enum import Enum, auto
 
 from trustbridge.errors import InvalidInput
+from trustbridge.pki.names import short_name
 from trustbridge.trust import configuration as configurations
 from trustbridge.trust import installed
 from trustbridge.trust.configuration import Configuration, TvsServer
@@ -296,7 +297,7 @@ class Phone:
             self._session, f"{self.model.name}-{self.name}", header.signer_name, header.ca_name, header.serial
         )
         self._session += 1
-        self._say(f"asks TVS {server} about {header.signer_name}, serial {header.serial:X}")
+        self._say(f"asks TVS {server} about {short_name(header.signer_name)}, serial {header.serial:X}")
         return [AskTvs(server, request)]
 
     def _tvs_failed(self, event: TvsFailed) -> list[Command]:
