@@ -21,6 +21,7 @@ from typing import Any, Literal, TypeVar
 
 import pytest
 
+from trustbridge import atomicfile
 from trustbridge.lab import founding
 from trustbridge.lab.cluster import Cluster
 from trustbridge.lab.definition import (
@@ -120,16 +121,14 @@ class Prepared:
         # Of some age, so that what a test issues now is newer.
         now = datetime.now(UTC) - timedelta(days=30)
         for name, cluster in lab_definition().clusters.items():
-            place = folder / "clusters" / name
-            place.mkdir(parents=True)
-            founding.found(cluster, place, now)
+            founding.found(cluster, atomicfile.private_folder(folder / "clusters" / name), now)
         return cls(folder)
 
     def lab(self, folder: Path, definition: LabDefinition) -> Path:
         """The folder of a lab that was never started."""
-        folder.mkdir(mode=0o700)
+        atomicfile.private_folder(folder)
         shutil.copytree(self.folder / "clusters", folder / "clusters")
-        (folder / "definition.json").write_text(definition.model_dump_json())
+        atomicfile.write(folder / "definition.json", definition.model_dump_json().encode())
         return folder
 
     def cluster(self, folder: Path, prefix: str, *, now: Callable[[], datetime] = clock, **changes: Any) -> Cluster:
