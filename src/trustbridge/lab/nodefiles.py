@@ -129,13 +129,10 @@ def configuration_of(cluster: Cluster, device: Device | None) -> Configuration:
     addresses = [definition.address(member) for member in group.members]
     security_mode = cluster.security_of(device)
     secure = security_mode >= SECURITY_AUTHENTICATED
-    stamp = hashlib.sha256(
-        f"{cluster.name}/{device}/{security_mode}/{group}/{cluster.state.prepare_for_rollback}".encode()
-    )
+    stamp = hashlib.sha256(f"{cluster.name}/{device}/{security_mode}/{group}".encode())
     return Configuration(
         call_managers=tuple(CallManagerMember(address, ports.sip, ports.sips) for address in addresses),
-        # A cluster prepared for rollback names no TVS: its phones ask nobody and accept anything (TB120).
-        tvs=() if cluster.state.prepare_for_rollback else tuple(TvsServer(address, ports.tvs) for address in addresses),
+        tvs=tuple(TvsServer(address, ports.tvs) for address in addresses),
         security_mode=security_mode,
         transport=TRANSPORT_TLS if secure else TRANSPORT_TCP,
         capf=(definition.address(definition.publisher), ports.capf) if secure else None,
