@@ -237,14 +237,13 @@ def test_phones_of_another_group_are_told_that_one(prepared: Prepared, tmp_path:
     assert plain(files, SECURE.name).device_pool == "src-pub"  # the first, when its own is gone
 
 
-def test_a_cluster_prepared_for_rollback_names_no_tvs(source: Cluster) -> None:
+def test_preparing_for_rollback_blanks_the_itl_and_leaves_configurations_alone(source: Cluster) -> None:
     files = NodeFiles(source, "src-pub")
     before = plain(files, PLAIN.name)
     source.set_prepare_for_rollback(True)
-    found = plain(files, PLAIN.name)
-    assert found.tvs == ()
-    assert found.call_managers == before.call_managers
-    assert found.version_stamp != before.version_stamp
+    files.rebuild()
+    assert plain(files, PLAIN.name) == before
+    assert trustlist.decode(files("ITLFile.tlv") or b"").blank
 
 
 def test_unknown_phones_have_no_configuration_but_the_default(source: Cluster) -> None:
