@@ -23,6 +23,7 @@ import uvloop
 from trustbridge.errors import PortTaken, SettingsError
 from trustbridge.pki.issue import Organisation, self_signed
 from trustbridge.pki.units import Unit
+from trustbridge.services import servingloop
 from trustbridge.services.tls import TlsIdentity, client_context
 from trustbridge.services.tvs import TvsLimits, TvsServer, start_tvs
 from trustbridge.services.tvssession import Ending
@@ -54,9 +55,10 @@ def identity(name: str = "cm1") -> TlsIdentity:
     )
 
 
-@pytest.fixture(params=["asyncio", "uvloop"])
+@pytest.fixture(params=[asyncio.run, uvloop.run, servingloop.run], ids=["asyncio", "uvloop", "servingloop"])
 def run(request: pytest.FixtureRequest) -> Run:
-    return asyncio.run if request.param == "asyncio" else uvloop.run
+    chosen: Run = request.param
+    return chosen
 
 
 @contextlib.asynccontextmanager

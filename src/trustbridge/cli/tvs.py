@@ -245,16 +245,15 @@ def serve(
     Phones ask this service only if the trust list they hold names its
     certificate with role TVS.
     """
-    import asyncio
-
     from trustbridge.cli.logs import start_logging
+    from trustbridge.services import servingloop
     from trustbridge.services.tvsfolder import FolderService
 
     identity = _identity_files(certificate, key, create=create_identity)
     start_logging()
     service = FolderService(directory, identity, ttl, legacy_tls)
     _raise_descriptor_limit()
-    asyncio.run(_serve(service, (listen, port), workers))
+    servingloop.run(_serve(service, (listen, port), workers))
 
 
 def _identity_files(certificate: Path | None, key: Path | None, *, create: bool) -> IdentityFiles:

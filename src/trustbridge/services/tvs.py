@@ -3,7 +3,8 @@
 What a client says and what it is told is `tvssession`; here are sockets, deadlines and room.
 
 * All sockets of a server hang in one epoll set, which hangs in the event loop as a single descriptor: a client costs
-  a few system calls and none of the loop's own bookkeeping, under asyncio and uvloop alike. (Hence Linux only.)
+  a few system calls and little of the loop's own bookkeeping, under asyncio and uvloop alike, and none under
+  `servingloop`. (Hence Linux only.)
 * Deadlines: what a client waits in (handshake, request, idle, sending) is a queue, first in first, since all in it
   wait equally long. One sweep looks at the heads. Silence and slowness cost one dictionary entry, so thousands of idle
   clients do not slow a busy one.
@@ -27,6 +28,7 @@ from time import monotonic
 import structlog
 
 from trustbridge.services.listening import port_taken
+from trustbridge.services.servingloop import Events, ServingLoop
 from trustbridge.services.tls import TlsIdentity
 from trustbridge.services.tvssession import ORDINARY, Answer, Desk, Ending, Phase, TvsCounters, TvsSession
 
@@ -95,7 +97,7 @@ class _Connection:
 
     __slots__ = ("peer", "phase", "session", "socket", "turn", "unsent")
 
-    def __init__(self, client: socket.socket, peer: str, session: TvsSession) -> None:
+    def __init__(self, client: socket.socket, peer: tuple[str, int], session: TvsSession) -> None:
         self.socket = client
         self.peer = peer
         self.session = session
@@ -128,13 +130,15 @@ class TvsServer:
         self.address: tuple[str, int] = (host, port)
         self._connections: dict[int, _Connection] = {}
         self._most = limits.most_connections()
-        self._patience = {
+        patience = {
             Phase.AWAITING_HANDSHAKE: limits.handshake,
             Phase.IN_REQUEST: limits.request,
             Phase.IDLE: limits.idle,
             Phase.SENDING: limits.request,
         }
-        self._queues: dict[Phase, _Queue] = {phase: {} for phase in Phase}
+        # By phase.
+        self._patience = tuple(patience[phase] for phase in Phase)
+        self._queues: tuple[_Queue, ...] = tuple({} for _ in Phase)
         self._buffer = bytearray(_RECEIVE_BYTES)
         self._window = memoryview(self._buffer)
         self._unlogged: Counter[Ending] = Counter()
@@ -146,7 +150,7 @@ class TvsServer:
         self._loop = asyncio.get_running_loop()
         self._poll = select.epoll()
         self._poll.register(listener, select.EPOLLIN)
-        self._loop.add_reader(self._poll.fileno(), self._on_ready)
+        self._attach()
 
     @property
     def connections(self) -> int:
@@ -169,7 +173,8 @@ class TvsServer:
         """Stop listening and end every connection; again, nothing happens."""
         if self._poll.closed:
             return
-        self._loop.remove_reader(self._poll.fileno())
+        if not (isinstance(self._loop, ServingLoop) and self._loop.stop_serving(self._poll)):
+            self._loop.remove_reader(self._poll.fileno())
         for timer in (self._timer, self._resuming):
             if timer is not None:
                 timer.cancel()
@@ -179,9 +184,16 @@ class TvsServer:
         self._log_unlogged()
         self._poll.close()
 
-    def _on_ready(self) -> None:
+    def _attach(self) -> None:
+        if isinstance(self._loop, ServingLoop) and self._loop.serve(
+            self._poll, self._on_ready, events_at_once=_EVENTS_AT_ONCE
+        ):
+            return
+        self._loop.add_reader(self._poll.fileno(), lambda: self._on_ready(self._poll.poll(0, _EVENTS_AT_ONCE)))
+
+    def _on_ready(self, events: Events) -> None:
         now = monotonic()
-        for descriptor, _ in self._poll.poll(0, _EVENTS_AT_ONCE):
+        for descriptor, _ in events:
             connection = self._connections.get(descriptor)
             if connection is not None:
                 self._serve(connection, now)
@@ -209,10 +221,11 @@ class TvsServer:
             if len(connections) >= self._most:
                 self._drop_longest_waiting()
             client.setblocking(False)
-            connection = _Connection(client, f"{address[0]}:{address[1]}", TvsSession(self._context, self._desk))
-            connections[client.fileno()] = connection
+            connection = _Connection(client, address, TvsSession(self._context, self._desk))
+            descriptor = client.fileno()
+            connections[descriptor] = connection
             self._queues[connection.phase][connection] = now
-            self._poll.register(client, select.EPOLLIN)
+            self._poll.register(descriptor, select.EPOLLIN)
             self.counters.accepted += 1
             self._starved = False
             if self._timer is None:
@@ -234,7 +247,7 @@ class TvsServer:
     def _serve(self, connection: _Connection, now: float) -> None:
         try:
             if connection.unsent:
-                self._send(connection, b"", now)
+                self._send_rest(connection, now)
                 return
             count = connection.socket.recv_into(self._buffer)
             if not count:
@@ -245,7 +258,12 @@ class TvsServer:
             session = connection.session
             reply = session.receive(self._window[:count])
             if reply:
-                self._send(connection, reply, now)
+                sent = self._send(connection, reply)
+                if sent < len(reply):
+                    connection.unsent = reply[sent:]
+                    # Nothing more is read from a client until it has taken what it was told.
+                    self._poll.modify(connection.socket, select.EPOLLOUT)
+                    self._enqueue(connection, Phase.SENDING, now)
             if session.ending is not None:
                 self._end(connection, session.ending, session.detail)
             elif session.turn != connection.turn and not connection.unsent:
@@ -263,30 +281,30 @@ class TvsServer:
         connection.turn = connection.session.turn
         self._queues[phase][connection] = now
 
-    def _send(self, connection: _Connection, data: bytes, now: float) -> None:
-        """Send; what the client does not take now is kept, and nothing more is read from it until it has."""
-        data = connection.unsent + data
-        waiting = connection.phase is Phase.SENDING
-        sent = 0
-        with contextlib.suppress(BlockingIOError):
-            sent = connection.socket.send(data)
-        connection.unsent = data[sent:]
-        if connection.unsent and not waiting:
-            self._poll.modify(connection.socket, select.EPOLLOUT)
-            self._enqueue(connection, Phase.SENDING, now)
-        elif waiting and not connection.unsent:
+    @staticmethod
+    def _send(connection: _Connection, data: bytes) -> int:
+        """How many bytes the socket took; never all where a client does not take its answers."""
+        try:
+            return connection.socket.send(data)
+        except BlockingIOError:
+            return 0
+
+    def _send_rest(self, connection: _Connection, now: float) -> None:
+        connection.unsent = connection.unsent[self._send(connection, connection.unsent) :]
+        if not connection.unsent:
             self._poll.modify(connection.socket, select.EPOLLIN)
             self._enqueue(connection, connection.session.phase, now)
 
     def _end(self, connection: _Connection, ending: Ending, detail: str = "") -> None:
         client = connection.socket
-        del self._connections[client.fileno()]
+        if self._connections.pop(client.fileno(), None) is None:
+            return
         del self._queues[connection.phase][connection]
         self.counters.ended[ending] += 1
-        if connection.session.ending is not Ending.CLOSED and ending is not Ending.VANISHED:
-            with contextlib.suppress(OSError, ssl.SSLError):
-                farewell = connection.session.farewell()
-                if farewell and not connection.unsent:
+        if ending is not Ending.CLOSED and ending is not Ending.VANISHED and not connection.unsent:
+            farewell = connection.session.farewell()
+            if farewell:
+                with contextlib.suppress(OSError):
                     client.send(farewell)
         client.close()  # leaves the epoll set by itself
         if ending not in ORDINARY:
@@ -297,7 +315,8 @@ class TvsServer:
             self._unlogged[ending] += 1
             return
         self._lines_left -= 1
-        _log.warning("TVS client dropped", peer=connection.peer, reason=str(ending), detail=detail)
+        host, port = connection.peer[:2]
+        _log.warning("TVS client dropped", peer=f"{host}:{port}", reason=str(ending), detail=detail)
 
     def _log_unlogged(self) -> None:
         if self._unlogged:
@@ -325,7 +344,8 @@ class TvsServer:
             self._lines_left = _LINES_A_SECOND
             self._log_unlogged()
         ended = 0
-        for phase, queue in self._queues.items():
+        for phase in Phase:
+            queue = self._queues[phase]
             latest = now - self._patience[phase]
             while queue and ended < _ENDINGS_AT_ONCE:
                 connection, since = next(iter(queue.items()))

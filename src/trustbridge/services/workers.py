@@ -22,6 +22,7 @@ from time import monotonic
 import structlog
 
 from trustbridge.errors import TrustbridgeError
+from trustbridge.services import servingloop
 from trustbridge.services.listening import port_taken
 
 _log = structlog.stdlib.get_logger(__name__)
@@ -238,7 +239,7 @@ def _worker(task: _Task, number: int, address: tuple[str, int], pipe: multiproce
     try:
         if task.prepare is not None:
             task.prepare()
-        asyncio.run(_sit(task, number, address, pipe))
+        servingloop.run(_sit(task, number, address, pipe))
     except TrustbridgeError as error:
         with contextlib.suppress(OSError):
             pipe.send((error.message, error.hint))

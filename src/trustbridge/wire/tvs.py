@@ -286,6 +286,8 @@ class Reader:
         Raises:
             DecodeError: what has arrived can never become a message, or its body would exceed the limit.
         """
+        if not self._data and len(data) <= self._max_body and expected_length(data) == len(data):
+            return decode(data)  # nearly always: a message at once
         self._data += data
         length = expected_length(self._data)
         if length is None:
