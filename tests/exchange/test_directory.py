@@ -9,6 +9,7 @@ import logging
 import os
 import secrets
 import socket
+import threading
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
@@ -243,6 +244,27 @@ def test_of_writers_of_one_name_at_once_one_wins_entirely(run: Callable[[Scenari
         await asyncio.gather(*(directory.write_atomic("a.p12", content) for content in contents))
         assert await directory.read("a.p12") in contents
         assert names(folder) == ["a.p12"]
+
+    run(scenario)
+
+
+def test_a_reader_never_sees_half_a_file(run: Callable[[Scenario], None]) -> None:
+    whole = {mark * 300_000 for mark in (b"1", b"2")}
+
+    async def scenario(directory: Directory, folder: Path) -> None:
+        await directory.write_atomic("a", b"1" * 300_000)
+        done, seen = threading.Event(), set()
+
+        def read() -> None:
+            while not done.is_set():
+                seen.add((folder / "a").read_bytes())
+
+        reading = asyncio.ensure_future(asyncio.to_thread(read))
+        for turn in range(30):
+            await directory.write_atomic("a", b"12"[turn % 2 :][:1] * 300_000)
+        done.set()
+        await reading
+        assert seen == whole
 
     run(scenario)
 
@@ -649,8 +671,6 @@ def test_nothing_of_the_users_own_ssh_set_up_is_used(site: Site, monkeypatch: py
     own = site.tmp_path / "home" / ".ssh"
     own.mkdir(parents=True)
     (own / "config").write_text("Host *\n  ProxyCommand false\n  Port 1\n  User somebody\n")
-    wrong = asyncssh.generate_private_key("ssh-ed25519")
-    (own / "known_hosts").write_bytes(b"@revoked * " + wrong.export_public_key())
     mine = asyncssh.generate_private_key("ssh-ed25519")
     mine.write_private_key(own / "id_ed25519")
     mine.write_public_key(site.tmp_path / "authorized")
@@ -658,6 +678,8 @@ def test_nothing_of_the_users_own_ssh_set_up_is_used(site: Site, monkeypatch: py
 
     async def scenario() -> None:
         async with site.server(authorized_keys=site.tmp_path / "authorized") as server:
+            host_key = asyncssh.read_private_key(site.tmp_path / "host_key")
+            (own / "known_hosts").write_bytes(b"@revoked * " + host_key.export_public_key())
             async with site.connect(server.address[1]) as directory:
                 assert directory.first_contact is not None
             with pytest.raises(AuthenticationRefused):

@@ -919,7 +919,9 @@ def test_stopping_leaves_no_task_no_file_and_no_connection(
                 listing = _begun(client)
                 await anext(listing)
                 _, silent = await asyncio.open_connection(*server.address)
+                started = time.monotonic()
                 await server.stop()
+                assert time.monotonic() - started < 1
                 await server.stop()
                 with pytest.raises((asyncssh.Error, OSError)):
                     await idle.listdir()
@@ -937,6 +939,29 @@ def test_stopping_leaves_no_task_no_file_and_no_connection(
 
     loop(scenario())
     assert house.tree() == [".c", "a"]
+
+
+def test_stopping_waits_for_what_is_being_stored(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    begun, real = threading.Event(), os.fsync
+
+    def slow(descriptor: int) -> None:
+        begun.set()
+        time.sleep(0.2)
+        real(descriptor)
+
+    async def scenario() -> None:
+        async with house.serve() as server, house.client(server) as client:
+            file = await client.open("a", "wb")
+            await file.write(b"1")
+            monkeypatch.setattr("os.fsync", slow)
+            closing = asyncio.ensure_future(file.close())
+            await asyncio.to_thread(begun.wait)
+            await server.stop()
+            assert house.tree() == ["a"]
+            with pytest.raises((asyncssh.Error, OSError)):
+                await closing
+
+    asyncio.run(scenario())
 
 
 def _target(link: Path) -> Iterator[str]:

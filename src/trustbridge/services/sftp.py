@@ -194,8 +194,7 @@ class _Visitor(asyncssh.SSHServer):
     def begin_auth(self, username: str) -> bool:
         self._user = username
         self.visit.who = f"{printable(username)} from {self._address}"
-        # A client may change the user name between attempts: keys of a known user must not stay in force.
-        self._connection.set_authorized_keys(None)
+        # A client may change the user name between attempts; asyncssh forgets the keys of the one before by itself.
         if self._house.authorized_keys is not None and username in self._house.users:
             try:
                 # Read at every login, so that a key that was taken out no longer opens.
