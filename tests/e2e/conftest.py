@@ -1,9 +1,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
-
+from tests.e2e.site import Site
 from tests.lab.prepared import Prepared, remember_keys
 
 
@@ -17,3 +18,8 @@ def _keys_read_once() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         remember_keys(patch)
         yield
+
+
+@pytest.fixture
+def site(prepared: Prepared, tmp_path: Path) -> Site:
+    return Site(prepared, tmp_path / "lab")

@@ -32,10 +32,12 @@ from trustbridge.lab.definition import (
     PhonesDefinition,
 )
 from trustbridge.lab.lab import Lab
+from trustbridge.lab.node import Node
 from trustbridge.lab.phone import LabPhone
 from trustbridge.lab.ports import Ports
 from trustbridge.pki.issue import Identity
 from trustbridge.pki.units import BulkType, Store
+from trustbridge.services.tvs import TvsServer
 from trustbridge.trust.events import Outcome, Refusal
 
 T = TypeVar("T")
@@ -45,6 +47,9 @@ Mode = Literal["non-secure", "mixed"]
 RUN = os.getpid() % 250
 SHIFT = 8000 + (os.getpid() % 1500) * 10
 NOW = datetime(2026, 3, 1, 12, 0, 0, tzinfo=UTC)
+#: Services of a node, as `utils service list` names them.
+TVS, TFTP, HTTP = "Cisco Trust Verification Service", "Cisco Tftp", "Cisco Tftp (HTTP)"
+CALL_MANAGER, SECURE_CALL_MANAGER = "Cisco CallManager", "Cisco CallManager (TLS)"
 #: Longest that anything in a live lab may take, seconds.
 PATIENCE = 30.0
 
@@ -124,6 +129,17 @@ class Prepared:
             founding.found(cluster, atomicfile.private_folder(folder / "clusters" / name), now)
         return cls(folder)
 
+    def exchanged(self) -> Prepared:
+        """The same keys after the whole exchange over SFTP, CAPF-trust included; run once."""
+        if not _EXCHANGED:
+            folder = self.folder.with_name("exchanged")
+            with LiveLab(self.lab(folder, lab_definition())) as live:
+                live.exchange()
+            for path in folder.glob("clusters/*/*.json"):
+                path.unlink()
+            _EXCHANGED.append(Prepared(folder))
+        return _EXCHANGED[0]
+
     def lab(self, folder: Path, definition: LabDefinition) -> Path:
         """The folder of a lab that was never started."""
         atomicfile.private_folder(folder)
@@ -140,6 +156,7 @@ class Prepared:
 
 
 _MADE: list[Prepared] = []
+_EXCHANGED: list[Prepared] = []
 
 
 class LiveLab:
@@ -247,6 +264,19 @@ class LiveLab:
                 cluster.upload_trust(Store.CAPF_TRUST, other.capf.certificate)
 
         self.do(exchanged())
+
+    def node(self, name: str) -> Node:
+        """A node that runs, by name."""
+        return next(node for (_, found), node in self.lab.nodes.items() if found == name)
+
+    def stop_service(self, node: str, service: str) -> None:
+        """Stop one, as an outage."""
+        self.do(self.node(node).stop_service(service))
+
+    def asked(self, *nodes: str) -> int:
+        """Questions that the TVS of these nodes have answered."""
+        servers = [self.node(node).services[TVS] for node in nodes]
+        return sum(server.counters.requests.total() for server in servers if isinstance(server, TvsServer))
 
     def whereabouts(self) -> list[str | None]:
         """Where each phone is registered."""
