@@ -79,7 +79,13 @@ class ProvisioningServer:
         """Bind and begin to accept. Raises PortTaken."""
         try:
             self._listener = await self.loop.create_server(
-                lambda: Session(self), host, port, backlog=1024, reuse_port=reuse_port or None
+                lambda: Session(self),
+                host,
+                port,
+                # A fleet that boots connects all at once, and connections that overflow the queue are reset.
+                # The kernel's bound (net.core.somaxconn) may be lower, and then it is what holds.
+                backlog=self.limits.max_connections,
+                reuse_port=reuse_port or None,
             )
         except OSError as error:
             raise port_taken("Provisioning over HTTP", host, port, error) from error
