@@ -330,7 +330,7 @@ def _still(folder: Path) -> Iterator[Path]:
 
 def test_two_processes_that_write_one_name_never_show_half_a_file(real: Sshd) -> None:
     (real.folder / "a.p12").write_bytes(b"l" * 200_000)
-    processes = [writer(real, mark, 200_000, 25) for mark in "lr"]
+    processes = [writer(real, mark, 200_000, 15) for mark in "lr"]
     whole = {mark * 200_000 for mark in (b"l", b"r")}
     seen = set()
     while any(process.poll() is None for process in processes):
