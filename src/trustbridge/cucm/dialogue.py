@@ -29,7 +29,6 @@ _ESCAPES: Final = re.compile(
     r"|\x1b(?:\[[0-?]*[ -/]*)?\Z"  # one that is not all there yet
 )
 _LINE_ENDS: Final = re.compile(r"\r*\n|\r+")
-_RUBBED_OUT: Final = re.compile(r"[^\b\n]\b")
 _LINE_END: Final = re.compile(r"[ \t]*(?:\n|\Z)")
 
 
@@ -113,12 +112,16 @@ Event = NeedMore | Prompt | Refusal | Question | MorePages
 
 def clean(text: str) -> str:
     """Text as a person sees it: no escape sequences, one newline for each line end, rubbed-out characters gone."""
-    text = _LINE_ENDS.sub("\n", _ESCAPES.sub("", text))
-    while "\b" in text:
-        text, done = _RUBBED_OUT.subn("", text)
-        if not done:
-            text = text.replace("\b", "")
-    return text.replace("\0", "")
+    text = _LINE_ENDS.sub("\n", _ESCAPES.sub("", text)).replace("\0", "")
+    if "\b" not in text:
+        return text
+    kept: list[str] = []
+    for character in text:
+        if character != "\b":
+            kept.append(character)
+        elif kept and kept[-1] != "\n":
+            kept.pop()
+    return "".join(kept)
 
 
 class Dialogue:

@@ -40,7 +40,7 @@ class Line:
         shown = shown if len(shown) <= _SHOWN else shown[: _SHOWN - 3] + "..."
         return Garbled(
             f"line {self.number} is {what}: {shown!r}",
-            "Try again. If the node writes the same when asked by hand, its release uses a form that is not known here.",
+            "Try again. If the node writes the same when asked by hand, its release uses a form not known here.",
         )
 
 
