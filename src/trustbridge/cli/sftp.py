@@ -146,10 +146,11 @@ def _introduce(server: SftpServer, user: str, means: str, *, read_only: bool) ->
             "admit the publishers only."
         )
     shown = "this machine's address" if host in ("0.0.0.0", "::") else host  # noqa: S104 - compared, not bound
+    by_hand = "ADDRESS" if shown != host else f"[{host}]" if ":" in host else host
     typer.echo(
         f"  publishers   Cisco Unified OS Administration > Security > Bulk Certificate Management:\n"
         f"               IP address {shown}, port {port}, user ID {user}, directory /\n"
-        f"  by hand      sftp -P {port} {user}@{'ADDRESS' if shown != host else host}\n"
+        f"  by hand      sftp -P {port} {user}@{by_hand}\n"
         "Ctrl-C stops it."
     )
 
