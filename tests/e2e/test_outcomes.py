@@ -369,7 +369,7 @@ def test_a_list_signed_with_another_key_in_the_signers_name_is_refused(site: Sit
                 version=(1, 2),
                 file_name="CTLFile.tlv",
                 now=datetime.now(UTC),
-                digest=live.destination.definition.digest,
+                digest=digest,
             )
             body = trustlist.encode_records(records)
             return trustlist.encode(trustlist.TrustListFile(signer.sign(header, body), records))
