@@ -14,6 +14,7 @@ from trustbridge.lab.ports import SHIFT, Ports, choose
 
 NODE, DHCP, PHONE = f"127.65.{RUN}.1", f"127.65.{RUN}.2", f"127.65.{RUN}.3"
 WELL_KNOWN = {
+    "ssh": 22,
     "dhcp": 67,
     "tftp": 69,
     "web": 80,
@@ -69,7 +70,7 @@ class Sockets:
 def test_the_real_ports_are_taken_when_all_are_free(monkeypatch: pytest.MonkeyPatch) -> None:
     sockets = Sockets(monkeypatch, {})
     assert choose([NODE], DHCP, PHONE) == (Ports(0), "")
-    assert set(sockets.tried) == {(DHCP, 67), (PHONE, 67)} | {(NODE, port) for port in (69, 2445, 5060, 5061, 6970)}
+    assert set(sockets.tried) == {(DHCP, 67), (PHONE, 67)} | {(NODE, port) for port in (22, 69, 2445, 5060, 5061, 6970)}
     assert sockets.open == 0
 
 
@@ -90,6 +91,22 @@ def test_one_port_that_can_not_be_had_shifts_all_and_says_why(
 ) -> None:
     Sockets(monkeypatch, {address: number})
     assert choose([NODE], DHCP, PHONE) == (Ports(SHIFT), f"{words}, so every port is shifted by {SHIFT}")
+
+
+def test_a_machine_with_an_ssh_server_of_its_own_moves_the_command_lines_alone(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    Sockets(monkeypatch, {(NODE, 22): errno.EADDRINUSE})
+    ports, why = choose(iter([NODE]), DHCP, PHONE)
+    assert why == "port 22 is taken, so the nodes' command lines are on port 20022"
+    assert (ports.ssh, ports.tftp, ports.tvs, ports.sip) == (20022, 69, 2445, 5060)
+
+
+def test_what_shifts_all_counts_more_than_port_22(monkeypatch: pytest.MonkeyPatch) -> None:
+    Sockets(monkeypatch, {(NODE, 22): errno.EADDRINUSE, (NODE, 6970): errno.EADDRINUSE})
+    ports, why = choose([NODE], DHCP, PHONE)
+    assert ports == Ports(SHIFT)
+    assert why == f"port 6970 is taken, so every port is shifted by {SHIFT}"
 
 
 def test_a_port_that_is_taken_in_earnest_shifts_all() -> None:

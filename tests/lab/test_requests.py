@@ -68,6 +68,7 @@ def test_status_tells_everything_and_no_password(asked: Asked) -> None:
     assert found["name"] == "test"
     assert found["ports"] == {
         "shift": SHIFT,
+        "ssh": SHIFT + 22,
         "tvs": SHIFT + 2445,
         "tftp": SHIFT + 69,
         "provisioning": SHIFT + 6970,
@@ -87,7 +88,9 @@ def test_status_tells_everything_and_no_password(asked: Asked) -> None:
         "Cisco Tftp",
         "Cisco Tftp (HTTP)",
         "Cisco Trust Verification Service",
+        "SSH",
     ]
+    assert source["accounts"] == {"os": "administrator", "application": "axluser"}
     assert publisher["vouches_for"] > 0
     plain, secure = found["phones"]
     assert (plain["name"], plain["standing"], plain["registered_at"], plain["secure"]) == (
@@ -97,7 +100,22 @@ def test_status_tells_everything_and_no_password(asked: Asked) -> None:
         False,
     )
     assert (secure["secure"], secure["refusal"], secure["status"]) == (True, None, f"{SECURE}.cnf.xml.sgn")
-    assert asked.live.lab.sftp_password not in json.dumps(found)
+    secrets = [asked.live.lab.sftp_password]
+    for cluster in asked.live.lab.clusters.values():
+        secrets += [cluster.accounts.credentials(realm)[1] for realm in ("os", "application")]
+    assert not [secret for secret in secrets if secret in json.dumps(found)]
+
+
+def test_credentials_are_told_over_the_socket_alone(asked: Asked) -> None:
+    accounts = asked.live.source.accounts
+    found = asked("credentials", cluster="source")
+    assert {realm: (row["user"], row["password"]) for realm, row in found.items()} == {
+        "os": accounts.credentials("os"),
+        "application": accounts.credentials("application"),
+    }
+    assert found != asked("credentials", cluster="destination")
+    with pytest.raises(SettingsError, match="there is no cluster nowhere"):
+        asked("credentials", cluster="nowhere")
 
 
 def test_a_phone_tells_what_it_decided_and_why(asked: Asked) -> None:

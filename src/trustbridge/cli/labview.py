@@ -20,7 +20,9 @@ def show_status(console: Console, status: dict[str, Any]) -> None:
     console.print(f"[bold]{escape(status['name'])}[/] in {escape(status['folder'])}")
     for notice in status["notices"]:
         console.print(f"[yellow]{escape(notice)}[/]")
-    console.print(f"option 150: {', '.join(status['option150'])}    SFTP: {escape(status['sftp']['server'])}\n")
+    console.print(f"option 150: {', '.join(status['option150'])}    SFTP: {escape(status['sftp']['server'])}")
+    users = sorted({cluster["accounts"]["os"] for cluster in status["clusters"]})
+    console.print(f"command line of each node: SSH on port {status['ports']['ssh']}, user {escape(', '.join(users))}\n")
     rows = []
     for cluster in status["clusters"]:
         for place, node in enumerate(cluster["nodes"]):

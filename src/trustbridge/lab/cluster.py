@@ -2,6 +2,7 @@
 
 <folder>/cluster.json                       mode, parameters, SFTP settings
 <folder>/devices.json                       phones the cluster knows
+<folder>/accounts.json                      who may log in, with passwords
 <folder>/authority/                         who signs CallManager and tomcat, where somebody else does
 <folder>/nodes/<node>/identity/<unit>.pem   and .key
 <folder>/nodes/<node>/trust/<store>/*.pem   trust stores; the publisher's are the ones that replicate
@@ -28,6 +29,7 @@ from trustbridge.exchange.bulk import ConsolidatedBundle, ExportedBundle, Import
 from trustbridge.exchange.directory import Directory, SftpSettings, open_sftp
 from trustbridge.exchange.hostkeys import HostKeyPins
 from trustbridge.exchange.manifest import Contents, contents
+from trustbridge.lab.accounts import Accounts
 from trustbridge.lab.definition import ClusterDefinition
 from trustbridge.lab.founding import read_identities
 from trustbridge.lab.ports import Ports
@@ -54,6 +56,8 @@ class Device:
     model: str
     security_mode: int
     group: str
+    description: str = ""
+    load: str = ""
 
 
 @dataclass(slots=True)
@@ -90,6 +94,7 @@ class Cluster:
         self.folder = folder
         self.clock = clock
         self.changed: list[Callable[[], None]] = []
+        self.accounts = Accounts(folder / "accounts.json")
         self.state = self._read_state()
         self.devices = self._read_devices()
         self.identities = {
@@ -272,6 +277,19 @@ class Cluster:
         added = [stores[node].add(store, certificate, "uploaded") for node in nodes]
         self._keep(stores)
         return added
+
+    def remove_trust(self, store: Store, certificate: Certificate, nodes: Sequence[str] | None = None) -> bool:
+        """Take a certificate out of a trust store of every node, or of the nodes named; False when it was not there.
+
+        Of a store that replicates, only what the publisher lost is gone: other nodes get it back (TB148).
+
+        Raises:
+            OSError: the stores can't be written; nothing was removed.
+        """
+        stores = {node: held.copy() for node, held in self.stores.items()}
+        removed = [stores[node].remove(store, certificate) for node in (stores if nodes is None else nodes)]
+        self._keep(stores)
+        return any(removed)
 
     def _keep(self, stores: dict[str, TrustStores]) -> None:
         """Copy the publisher's stores to every node, save what changed, and from then on go by it."""

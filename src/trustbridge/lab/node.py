@@ -1,4 +1,4 @@
-"""The services of one lab node: TVS, files over HTTP and TFTP, registration."""
+"""The services of one lab node: TVS, files over HTTP and TFTP, registration, the command line over SSH."""
 
 from __future__ import annotations
 
@@ -6,11 +6,16 @@ import asyncio
 import logging
 from typing import Protocol
 
+from trustbridge.lab.accounts import Verdict
 from trustbridge.lab.cluster import Cluster
 from trustbridge.lab.nodefiles import NodeFiles
+from trustbridge.lab.oscommands.shell import NodeShell
+from trustbridge.lab.oscommands.view import NodeView
+from trustbridge.lab.profiles import profile
 from trustbridge.lab.registrations import Registrations
 from trustbridge.pki.certificate import Certificate
 from trustbridge.pki.units import Store, Unit
+from trustbridge.services.oscli import start_oscli
 from trustbridge.services.provisioning import start_provisioning
 from trustbridge.services.registrar import RegistrarServer, Registration, RegistrationAnswer, start_registrar
 from trustbridge.services.tftp import start_tftp
@@ -18,6 +23,10 @@ from trustbridge.services.tls import TlsIdentity
 from trustbridge.services.tvs import TvsServer, start_tvs
 
 _log = logging.getLogger(__name__)
+
+TVS, TFTP, CALLMANAGER, SSH = "Cisco Trust Verification Service", "Cisco Tftp", "Cisco CallManager", "SSH"
+#: What listens for one service, as its second server is named.
+_SECONDS = {TFTP: "Cisco Tftp (HTTP)", CALLMANAGER: "Cisco CallManager (TLS)"}
 
 
 class _Stoppable(Protocol):
@@ -58,28 +67,43 @@ class Node:
             raise
 
     async def _start(self) -> None:
-        cluster, ports = self.cluster, self.cluster.ports
-        definition = cluster.definition.node(self.name)
-        legacy_tls = cluster.definition.minimum_tls == "1.0"
-        self._tvs = await start_tvs(
-            cluster.vouch_index(self.name).answer,
-            self._tls(Unit.TVS),
+        for service in self._activated():
+            await self._start_service(service)
+        view = NodeView(self.cluster, self.name, profile(self.cluster.definition.release), self, self.cluster.clock())
+        self.services[SSH] = await start_oscli(
+            NodeShell(view),
             host=self.address,
-            port=ports.tvs,
-            legacy_tls=legacy_tls,
+            port=self.cluster.ports.ssh,
+            authenticate=self._admits,
+            host_key=self.cluster.tftp_folder(self.name).with_name("ssh_host_key"),
         )
-        self.services["Cisco Trust Verification Service"] = self._tvs
-        if definition.tftp:
+        self.cluster.changed.append(self.refresh)
+
+    def _activated(self) -> tuple[str, ...]:
+        definition = self.cluster.definition.node(self.name)
+        wanted = {TVS: True, TFTP: definition.tftp, CALLMANAGER: definition.callmanager}
+        return tuple(service for service, activated in wanted.items() if activated)
+
+    async def _start_service(self, service: str) -> None:
+        cluster, ports = self.cluster, self.cluster.ports
+        legacy_tls = cluster.definition.minimum_tls == "1.0"
+        if service == TVS:
+            self.services[TVS] = self._tvs = await start_tvs(
+                cluster.vouch_index(self.name).answer,
+                self._tls(Unit.TVS),
+                host=self.address,
+                port=ports.tvs,
+                legacy_tls=legacy_tls,
+            )
+        elif service == TFTP:
             self.files = NodeFiles(cluster, self.name)
-            self.services["Cisco Tftp"] = await start_tftp(self.files, host=self.address, port=ports.tftp)
-            self.services["Cisco Tftp (HTTP)"] = await start_provisioning(
+            self.services[TFTP] = await start_tftp(self.files, host=self.address, port=ports.tftp)
+            self.services[_SECONDS[TFTP]] = await start_provisioning(
                 self.files, host=self.address, port=ports.provisioning
             )
-        if definition.callmanager:
-            self.services["Cisco CallManager"] = await start_registrar(
-                self._register, host=self.address, port=ports.sip
-            )
-            self._secure_registrar = await start_registrar(
+        else:
+            self.services[CALLMANAGER] = await start_registrar(self._register, host=self.address, port=ports.sip)
+            self.services[_SECONDS[CALLMANAGER]] = self._secure_registrar = await start_registrar(
                 self._register,
                 host=self.address,
                 port=ports.sips,
@@ -87,8 +111,33 @@ class Node:
                 client_authorities=self._phone_authorities(),
                 legacy_tls=legacy_tls,
             )
-            self.services["Cisco CallManager (TLS)"] = self._secure_registrar
-        cluster.changed.append(self.refresh)
+
+    # What the command line does to them.
+
+    async def _admits(self, user: str, password: str) -> bool:
+        return self.cluster.accounts.check("os", user, password) is Verdict.OK
+
+    def running(self, service: str) -> bool:
+        """Whether a service is up."""
+        return service in self.services
+
+    def served(self, name: str) -> bytes | None:
+        """What TFTP answers for a name; None for no such file, or no TFTP."""
+        return None if self.files is None else self.files(name)
+
+    async def restart(self, service: str) -> None:
+        """Stop a service, if it runs, and start it anew.
+
+        Raises:
+            KeyError: the node is not meant to run it.
+            PortTaken: somebody else took its port meanwhile.
+        """
+        if service not in self._activated():
+            raise KeyError(service)
+        for name in (service, _SECONDS.get(service)):
+            if name in self.services:
+                await self.stop_service(name)
+        await self._start_service(service)
 
     def _register(self, registration: Registration) -> RegistrationAnswer:
         return self._registrations.judge(self.name, registration)
@@ -116,6 +165,8 @@ class Node:
         """Stop everything; again, nothing happens."""
         if self.refresh in self.cluster.changed:
             self.cluster.changed.remove(self.refresh)
+        if SSH in self.services:
+            await self.stop_service(SSH)  # first: a session may be about to start one of the others
         stopping = [self.services.popitem()[1] for _ in list(self.services)]
         for result in await asyncio.gather(*(service.stop() for service in stopping), return_exceptions=True):
             if isinstance(result, Exception):

@@ -13,9 +13,15 @@ SHIFT = 20_000
 
 @dataclass(frozen=True, slots=True)
 class Ports:
-    """Ports of a lab's services; `shift` 0 means the real ones."""
+    """Ports of a lab's services; `shift` 0 means the real ones. `ssh_shift` is that of SSH alone, where it differs."""
 
     shift: int = 0
+    ssh_shift: int | None = None
+
+    @property
+    def ssh(self) -> int:
+        """TCP 22, the command line."""
+        return 22 + (self.shift if self.ssh_shift is None else self.ssh_shift)
 
     @property
     def dhcp(self) -> int:
@@ -59,12 +65,18 @@ class Ports:
 
 
 def choose(node_addresses: Iterable[str], dhcp_address: str, phone_address: str) -> tuple[Ports, str]:
-    """The real ports if all can be bound, else shifted ones; with the reason in words, "" for the real ones."""
+    """The real ports if all can be bound, else shifted ones; with the reason in words, "" for the real ones.
+
+    On most machines a server of their own listens on port 22 of every address. That moves the nodes' SSH alone: its
+    clients can be told another port, phones and TFTP clients can't.
+    """
     real = Ports()
+    node_addresses = list(node_addresses)
     wanted = [(socket.SOCK_DGRAM, dhcp_address, real.dhcp), (socket.SOCK_DGRAM, phone_address, real.dhcp)]
     for address in node_addresses:
         wanted.append((socket.SOCK_DGRAM, address, real.tftp))
         wanted += [(socket.SOCK_STREAM, address, port) for port in (real.tvs, real.sip, real.sips, real.provisioning)]
+    wanted += [(socket.SOCK_STREAM, address, real.ssh) for address in node_addresses]
     for kind, address, port in wanted:
         try:
             with socket.socket(socket.AF_INET, kind) as probe:
@@ -74,6 +86,9 @@ def choose(node_addresses: Iterable[str], dhcp_address: str, phone_address: str)
                 if kind == socket.SOCK_STREAM:
                     probe.listen(1)
         except OSError as error:
+            if port == real.ssh:
+                moved = Ports(ssh_shift=SHIFT)
+                return moved, f"port {port} {_why(error)}, so the nodes' command lines are on port {moved.ssh}"
             return Ports(SHIFT), f"port {port} {_why(error)}, so every port is shifted by {SHIFT}"
     return real, ""
 

@@ -48,6 +48,7 @@ class LabRequests:
             "consolidate": self._consolidate,
             "import": self._import,
             "upload": self._upload,
+            "credentials": self._credentials,
             "down": self._down,
         }
 
@@ -203,6 +204,14 @@ class LabRequests:
             for added in self._cluster(request).upload_trust(Store(request["store"]), certificate, request.get("nodes"))
         ]
 
+    def _credentials(self, request: Request, progress: Progress) -> dict[str, Any]:
+        """`cluster`. Gives user and password by realm, to whoever may open the control socket."""
+        accounts = self._cluster(request).accounts
+        return {
+            realm: dict(zip(("user", "password"), accounts.credentials(realm), strict=True))
+            for realm in ("os", "application")
+        }
+
 
 def _as_progress(progress: Progress) -> Callable[[str, int, int], None]:
     return lambda what, done, total: progress({"what": what, "done": done, "total": total})
@@ -215,6 +224,7 @@ def status(lab: Lab) -> dict[str, Any]:
         "folder": str(lab.folder),
         "ports": {
             "shift": lab.ports.shift,
+            "ssh": lab.ports.ssh,
             "tvs": lab.ports.tvs,
             "tftp": lab.ports.tftp,
             "provisioning": lab.ports.provisioning,
@@ -244,6 +254,7 @@ def cluster_row(lab: Lab, name: str) -> dict[str, Any]:
         "prepare_for_rollback": cluster.state.prepare_for_rollback,
         "registered": len(lab.registrations[name].all()),
         "devices": len(cluster.devices),
+        "accounts": {"os": cluster.accounts.user("os"), "application": cluster.accounts.user("application")},
         "sftp": None if cluster.state.sftp is None else cluster.state.sftp.describe(),
         "nodes": [
             {
