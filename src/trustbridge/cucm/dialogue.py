@@ -27,6 +27,7 @@ _ESCAPES: Final = re.compile(
     r"|\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)"  # titles
     r"|\x1b[ -/]*[0-Z\\^-~]"  # others, two characters
     r"|\x1b(?:\[[0-?]*[ -/]*)?\Z"  # one that is not all there yet
+    r"|\x1b"  # none
 )
 _LINE_ENDS: Final = re.compile(r"\r*\n|\r+")
 _LINE_END: Final = re.compile(r"[ \t]*(?:\n|\Z)")
