@@ -87,6 +87,7 @@ class Fleet:
         self._boots = asyncio.Semaphore(CONCURRENT_BOOTS)
         self._locks = {name: asyncio.Lock() for name in self.phones}
         self._booting: set[asyncio.Task[None]] = set()
+        self._resets: set[asyncio.Task[None]] = set()
 
     def chosen(self, names: Iterable[str]) -> list[LabPhone]:
         """Phones by name, each once.
@@ -120,12 +121,18 @@ class Fleet:
                 self._booting.add(task)
                 task.add_done_callback(self._booting.discard)
 
+    def reset_soon(self, phones: Iterable[LabPhone]) -> None:
+        """Reset phones as a cluster does: it tells them and goes on."""
+        task = asyncio.get_running_loop().create_task(self.boot(phones))
+        self._resets.add(task)
+        task.add_done_callback(self._resets.discard)
+
     async def stop(self) -> None:
         """Cut off every phone that is starting; whoever waits for them goes on."""
-        booting = list(self._booting)
-        for task in booting:
+        stopping = [*self._resets, *self._booting]
+        for task in stopping:
             task.cancel()
-        await asyncio.gather(*booting, return_exceptions=True)
+        await asyncio.gather(*stopping, return_exceptions=True)
 
     async def keep_registered(self) -> None:
         """Renew registrations before they run out, for as long as the lab is up."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Literal
 
 from trustbridge.lab.cluster import Cluster, Device
 from trustbridge.services.registrar import Registration, RegistrationAnswer
@@ -30,6 +31,23 @@ class Registered:
     until: datetime
 
 
+@dataclass(frozen=True, slots=True)
+class LastKnown:
+    """What a cluster remembers of a phone that is or was there.
+
+    Attributes:
+        status: as RisPort70 says it; one that is `Registered` here may have run out since.
+        since: when the status began.
+        seen: when the phone was heard of last.
+    """
+
+    node: str
+    address: str
+    status: Literal["Registered", "UnRegistered", "Rejected"]
+    since: datetime
+    seen: datetime
+
+
 class Registrations:
     """The registrations of one cluster, known on all of its nodes."""
 
@@ -37,6 +55,7 @@ class Registrations:
         self._cluster = cluster
         self._registered: dict[str, Registered] = {}
         self.rejected: dict[str, str] = {}
+        self.last_known: dict[str, LastKnown] = {}
         self.changed: list[Callable[[], None]] = []
 
     def __len__(self) -> int:
@@ -60,16 +79,17 @@ class Registrations:
             device = self._auto_register(registration)
         fault = self._fault(device, registration)
         if fault is not None:
-            self._reject(registration, fault.reason)
+            self._reject(node, registration, fault.reason)
             return fault
         before = self.find(name)
+        now = self._cluster.clock()
         if registration.expires == 0:
             # A phone that has moved on to another node takes back what it has here no more.
             if before is not None and before.node == node:
                 del self._registered[name]
+                self.last_known[name] = LastKnown(node, before.address, "UnRegistered", now, now)
             self._tell()
             return RegistrationAnswer.accepted(0)
-        now = self._cluster.clock()
         expires = min(registration.expires, MAX_EXPIRES)
         self._registered[name] = Registered(
             name,
@@ -79,11 +99,12 @@ class Registrations:
             before.since if before is not None and before.node == node else now,
             now + timedelta(seconds=expires),
         )
+        self.last_known[name] = LastKnown(node, registration.contact[0], "Registered", self._registered[name].since, now)
         self.rejected.pop(name, None)
         self._tell()
         return RegistrationAnswer.accepted(expires)
 
-    def _reject(self, registration: Registration, reason: str) -> None:
+    def _reject(self, node: str, registration: Registration, reason: str) -> None:
         """Remember that. Who was registered by that name stays so, unless it was this very phone."""
         name = registration.device
         before = self._registered.get(name)
@@ -91,8 +112,12 @@ class Registrations:
             return
         self._registered.pop(name, None)
         self.rejected[name] = reason
+        now = self._cluster.clock()
+        self.last_known[name] = LastKnown(node, registration.peer[0], "Rejected", now, now)
         while len(self.rejected) > MAX_REJECTED:
-            del self.rejected[next(iter(self.rejected))]
+            forgotten = next(iter(self.rejected))
+            del self.rejected[forgotten]
+            self.last_known.pop(forgotten, None)
         self._tell()
 
     def _fault(self, device: Device | None, registration: Registration) -> RegistrationAnswer | None:
