@@ -15,7 +15,7 @@ import ssl
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from enum import Enum, StrEnum
+from enum import IntEnum, StrEnum
 
 from trustbridge.errors import DecodeError
 from trustbridge.wire.tvs import MAX_REQUEST_BODY, Message, Reader, TvsMessage, encode
@@ -30,13 +30,13 @@ _TLS_HANDSHAKE = 0x16
 _SSL2_FRAME = 0x80
 
 
-class Phase(Enum):
+class Phase(IntEnum):
     """What a session waits for. SENDING is the socket's: the client has not taken its answer yet."""
 
-    AWAITING_HANDSHAKE = "handshake"
-    IDLE = "idle"
-    IN_REQUEST = "request"
-    SENDING = "sending"
+    AWAITING_HANDSHAKE = 0
+    IDLE = 1
+    IN_REQUEST = 2
+    SENDING = 3
 
 
 class Ending(StrEnum):
