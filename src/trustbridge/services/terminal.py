@@ -19,6 +19,9 @@ MAX_LINE, MAX_PASTE = 8 * 1024, 256 * 1024
 #: Characters typed ahead before reading pauses, and how few are left when it goes on.
 _AHEAD_HIGH, _AHEAD_LOW = 64 * 1024, 16 * 1024
 
+#: Characters written at once.
+_CHUNK = 16 * 1024
+
 _CTRL_C, _CTRL_D, _CTRL_U, _CTRL_W, _ESCAPE = "\x03", "\x04", "\x15", "\x17", "\x1b"
 _RUBOUTS = "\x7f\b"
 _LAST_WORD = re.compile(r"\S*\s*\Z")
@@ -220,15 +223,23 @@ class Terminal:
             Interrupted: Ctrl-C at the pager.
             HungUp: nobody is there any more.
         """
+        out: list[str] = []
+        length = 0
         for line in text.splitlines(keepends=True):
-            if self.paging and self._shown >= self.rows - 1 and not await self._turn():
-                return False
-            self._write(line.rstrip("\r\n") + "\r\n" if line.endswith("\n") else line)
+            if self.paging and self._shown >= self.rows - 1:
+                self._write("".join(out))
+                out, length = [], 0
+                if not await self._turn():
+                    return False
+            out.append(line.rstrip("\r\n") + "\r\n" if line.endswith("\n") else line)
+            length += len(line)
             self._shown += max(1, -(-len(line.rstrip("\r\n")) // self.columns))
-            if not self._room.is_set():
+            if length > _CHUNK:
+                self._write("".join(out))
+                out, length = [], 0
                 await self.drain()
-        if self._closed:
-            raise HungUp
+        self._write("".join(out))
+        await self.drain()
         return True
 
     async def _turn(self) -> bool:
