@@ -404,6 +404,23 @@ def test_a_question_nobody_expected_is_interrupted(client: Client, node: Node) -
     assert node.answers == []
 
 
+def test_output_that_stops_at_a_colon_is_no_question_unless_questions_are_expected(client: Client, node: Node) -> None:
+    async def pause(shell: Shell, line: str) -> None:
+        shell.say("Restarting now:")
+        await asyncio.sleep(0.6)
+        shell.say(" done\n")
+
+    async def odd(shell: Shell, line: str) -> None:
+        await shell.ask("Shoe size:")
+
+    node.commands |= {"utils restart": pause, "utils odd": odd}
+    assert client.run("utils restart") == "Restarting now: done\n"
+    with pytest.raises(Garbled, match="Shoe size"):
+        client.run("utils odd", {"hat size": "60"})
+    assert client.run("utils odd", {"shoe": "45"}) == "Shoe size:\n"
+    assert node.answers == ["45"]
+
+
 def test_a_question_asked_again_and_again_is_given_up(client: Client, node: Node) -> None:
     async def stubborn(shell: Shell, line: str) -> None:
         while True:

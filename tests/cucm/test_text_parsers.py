@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import suppress
 from datetime import UTC, datetime
+from fnmatch import fnmatchcase
 from pathlib import Path
 
 import pytest
@@ -69,11 +70,9 @@ def read(parser: str, text: str) -> object:
 
 
 def test_every_sample_is_in_the_readme_and_has_a_reader() -> None:
-    readme = (SAMPLES / "README.md").read_text("utf-8")
-    starts = [name.rstrip("*") for cell in readme.split("`")[1::2] for name in [cell]]
+    named = (SAMPLES / "README.md").read_text("utf-8").split("`")[1::2]
     for path in SAMPLES.glob("*.txt"):
-        stem = path.stem
-        assert any(part and stem.startswith(part.split("*")[0]) for part in starts), stem
+        assert any(fnmatchcase(path.stem, pattern) for pattern in named), path.stem
     assert {name for name, _ in cases()} | {
         "log-in.txt",
         "paginated.txt",
@@ -165,6 +164,11 @@ def test_trust_stores_in_both_forms() -> None:
         (Store.PHONE_SAST_TRUST, "cucm-pub.example.com.pem"),
     ]
     assert parsers.parse_trusted_certificates("admin:show cert list trust\r\n\r\nadmin:") == ()
+
+
+def test_names_of_files_may_hold_colons_and_blanks() -> None:
+    (listed,) = parsers.parse_trusted_certificates("tomcat-trust/fe80::1 of a lab.pem: Trust Certificate of x.pem\n")
+    assert (listed.name, listed.description) == ("fe80::1 of a lab.pem", "Trust Certificate of x.pem")
 
 
 def test_blocks_without_blank_lines_between_are_told_apart() -> None:

@@ -164,6 +164,8 @@ class Shell:
                 continue
             if isinstance(event, Prompt | Refusal) and event.quiet == 0:
                 return event
+            if isinstance(event, Question) and event.form is None and not answers:
+                event = NeedMore()  # output that stopped at a colon: nobody said that there would be questions
             if isinstance(event, NeedMore):
                 until = min(deadline, nudge_at or deadline, deadline if dialogue.length else dead_at)
             else:

@@ -24,7 +24,7 @@ from trustbridge.pki.certificate import Certificate
 from trustbridge.pki.units import Store, Unit
 
 _ENTRY: Final = re.compile(
-    r"\s*(?P<unit>[A-Za-z][\w.-]*)/(?P<name>[^/:]+?\.(?:pem|der|crt|cer))\s*(?::\s*(?P<description>.*))?", re.IGNORECASE
+    r"\s*(?P<unit>[A-Za-z][\w.-]*)/(?P<name>[^/]+?\.(?:pem|der|crt|cer))\s*(?::\s*(?P<description>.*))?", re.IGNORECASE
 )
 _FIELD: Final = re.compile(
     r"\s*(?P<key>Unit|Type|Name|Issuer|Expires|Description|Serial)\s*:\s*(?P<value>.*)", re.IGNORECASE
