@@ -99,9 +99,12 @@ def _first_stores(definition: ClusterDefinition, folder: Path, root: Certificate
     """Every node trusts the cluster's own certificates, and `root`, which signed them."""
     stores = TrustStores()
     for node in definition.nodes:
-        for identity in read_identities(folder, node.name):
-            for store in OWN_STORES[identity.unit]:
-                stores.add(store, identity.certificate, "own", own=True)
+        for unit in Unit:
+            path = folder / "nodes" / node.name / "identity" / f"{unit}.pem"
+            if path.exists():
+                certificate = Certificate.from_pem(path.read_bytes())
+                for store in OWN_STORES[unit]:
+                    stores.add(store, certificate, "own", own=True)
     if root is not None:
         for store in (Store.CALLMANAGER_TRUST, Store.TOMCAT_TRUST):
             stores.add(store, root, "own", own=True)
