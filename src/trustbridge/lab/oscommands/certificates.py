@@ -199,7 +199,7 @@ async def delete(view: NodeView, rest: str) -> Command:
         cluster.remove_trust(store, one.certificate, [view.node])
     elif view.on_publisher or view.profile.deletes_on_all_nodes:
         cluster.remove_trust(store, one.certificate)
-    yield f"Successfully deleted certificate {one.path}.\n"
+    yield f"Successfully deleted certificate: {one.name}{_SUFFIX}\n"
 
 
 COMMANDS = (

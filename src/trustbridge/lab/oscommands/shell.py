@@ -54,7 +54,7 @@ class NodeShell:
         form = _form(line)
         if form is None:
             known = any(item.words[: len(words)] == tuple(word.lower() for word in words) for item in COMMANDS)
-            yield "Incomplete command entered\n" if known else "No valid command entered\n"
+            yield ("Incomplete command entered\n" if known else "No valid command entered\n") + FAILED
             return
         # As typed, spaces inside included: SQL has literals.
         rest = line
@@ -62,7 +62,7 @@ class NodeShell:
             rest = rest.strip().partition(" ")[2]
         rest = rest.strip()
         if len(rest.split()) < form.fewest:
-            yield f"Incomplete command entered\nSyntax:\n{form.name} {form.parameters}\n"
+            yield f"Incomplete command entered\nSyntax:\n{form.name} {form.parameters}\n{FAILED}"
             return
         running = form.run(self._view, rest)
         try:
@@ -91,5 +91,5 @@ def _help(beginning: str) -> str:
     lines = sorted([*(f"{form.name} {form.parameters}".strip() for form in COMMANDS), *_IN_THE_SESSION])
     found = [line for line in lines if line.startswith(beginning.lower())]
     if not found:
-        return "No valid command entered\n"
+        return f"No valid command entered\n{FAILED}"
     return "".join(f"{line}\n" for line in found)

@@ -41,7 +41,12 @@ async def run_sql(view: NodeView, rest: str) -> Command:
     """A select over the tables above."""
     if not rest.lower().startswith("select "):
         raise Refused("Only select statements can be run here.")
-    columns, rows = select(view.cluster, rest.rstrip("; "))
+    try:
+        columns, rows = select(view.cluster, rest.rstrip("; "))
+    except Refused as error:
+        # The database's words, without the formula that other commands close with.
+        yield f"{error.message}\n"
+        return
     texts = [["" if value is None else str(value) for value in row] for row in rows]
     widths = [max(len(name), *(len(row[at]) for row in texts), 0) for at, name in enumerate(columns)]
 

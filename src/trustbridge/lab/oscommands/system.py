@@ -88,8 +88,10 @@ async def service_restart(view: NodeView, rest: str) -> Command:
         raise Refused(f"{rest} is not a service that can be restarted here", f"It can be {', '.join(FEATURES)}.")
     if not activated(view, name):
         raise Refused(f"Service {name} is not activated on this node.")
-    yield "Don't press Ctrl-c while the service is getting RESTARTED.If Service has not Restarted Properly, "
-    yield "execute the same Command Again\n"
+    yield (
+        "Don't press Ctrl-c while the service is getting RESTARTED.If Service has not Restarted Properly, "
+        "execute the same Command Again\n"
+    )
     yield f"Service Manager is running\n{name}[STOPPING]\n"
     await view.services.restart(name)
     yield f"{name}[STARTING]\n{name}[STARTED]\n"
