@@ -60,6 +60,7 @@ def test_the_first_prompt_after_the_banner() -> None:
         "one\r\ntwo\r\nadmin:",
         "show it\r\r\none\r\r\ntwo\r\r\nadmin(3):",
         "show it\none\ntwo\nadmin:\nadmin:",
+        "show it\none\ntwo\nadmin:admin: admin:",
     ],
 )
 def test_echo_redrawn_prompts_and_line_ends_are_left_out(said: str) -> None:

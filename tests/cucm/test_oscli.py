@@ -65,9 +65,11 @@ class Shell:
         typed = ""
         while (key := await self.key()) != "\r":
             if key == "\x03":
+                self.node.interrupts += 1
                 self.say("^C\n")
                 raise KeyboardInterrupt
             typed += key
+            self.node.wrong_keys += not key.isprintable()
             if echo and self.node.echo:
                 self.process.stdout.write(key)
         self.say("\n" if self.node.echo else "")
@@ -102,6 +104,7 @@ class Node:
     key: asyncssh.SSHKey
     commands: dict[str, Command] = field(default_factory=dict)
     prompt_delay: float = 0.0
+    pause: float = 0.0
     echo: bool = True
     pagination: bool = True
     keyboard_interactive: bool = False
@@ -110,6 +113,7 @@ class Node:
     answers: list[str] = field(default_factory=list)
     sessions: int = 0
     wrong_keys: int = 0
+    interrupts: int = 0
     terminal: tuple[str | None, int] = (None, 0)
 
     async def handle(self, process: asyncssh.SSHServerProcess[str]) -> None:
@@ -123,6 +127,7 @@ class Node:
                 await self.commands["init"](shell, "")
             while True:
                 process.stdout.write("admin:")
+                await asyncio.sleep(self.pause)
                 try:
                     await self.serve(shell, await shell.line())
                 except KeyboardInterrupt:
@@ -304,13 +309,15 @@ def test_commands_of_many_callers_take_turns(client: Client, node: Node) -> None
     asyncio.run(scenario())
 
 
-def test_a_stale_prompt_does_not_end_the_next_command(client: Client, node: Node) -> None:
+@pytest.mark.parametrize("echo", [True, False])
+def test_a_stale_prompt_does_not_end_the_next_command(client: Client, node: Node, echo: bool) -> None:
+    node.echo = echo
+
     async def twice(shell: Shell, line: str) -> None:
-        shell.say("done\nadmin:")  # an Enter too many: the prompt comes twice, the second later
-        await asyncio.sleep(0.1)
+        shell.say("done\nadmin:")  # an Enter too many: the prompt comes twice
 
     async def late(shell: Shell, line: str) -> None:
-        await asyncio.sleep(0.1)
+        await asyncio.sleep(0 if echo else 0.4)  # longer than a lone prompt is waited for
         shell.say("late\n")
 
     node.commands |= {"show twice": twice, "show late": late}
@@ -318,7 +325,24 @@ def test_a_stale_prompt_does_not_end_the_next_command(client: Client, node: Node
     async def scenario() -> None:
         async with serving(node) as port, client(port) as cli:
             assert await cli.run("show twice") == "done\n"
+            await asyncio.sleep(0.1)
             assert (await cli.run("show late")).strip() == "late"
+            assert await cli.run("show version active") == "Active Master Version: 12.5.1.11900-146\n"
+
+    asyncio.run(scenario())
+
+
+def test_a_prompt_that_comes_after_the_command_was_typed_does_not_end_it(client: Client, node: Node) -> None:
+    async def twice(shell: Shell, line: str) -> None:
+        shell.say("done\nadmin:")
+        await asyncio.sleep(0.1)  # the next command is typed meanwhile; its echo comes behind the second prompt
+        node.pause = 0.1
+
+    node.commands["show twice"] = twice
+
+    async def scenario() -> None:
+        async with serving(node) as port, client(port) as cli:
+            assert await cli.run("show twice") == "done\n"
             assert await cli.run("show version active") == "Active Master Version: 12.5.1.11900-146\n"
 
     asyncio.run(scenario())
@@ -356,6 +380,7 @@ def test_a_certificate_is_pasted(client: Client, node: Node, echo: bool, empty_l
     said = client.run("set cert import trust tomcat", {"paste": PEM})
     assert said.endswith("Successfully imported certificate for tomcat.\n")
     assert node.answers == [PEM]
+    assert node.wrong_keys == 0
     assert "MIIC" not in said
 
 
@@ -402,6 +427,7 @@ def test_a_question_nobody_expected_is_interrupted(client: Client, node: Node) -
 
     asyncio.run(scenario())
     assert node.answers == []
+    assert node.interrupts == 1
 
 
 def test_output_that_stops_at_a_colon_is_no_question_unless_questions_are_expected(client: Client, node: Node) -> None:
@@ -552,6 +578,17 @@ def test_a_command_that_takes_too_long_says_what_was_seen(client: Client, node: 
 
     asyncio.run(scenario())
     assert node.sessions == 2
+
+
+def test_what_was_seen_is_cut_after_secrets_are_masked(client: Client, node: Node) -> None:
+    async def slow(shell: Shell, line: str) -> None:
+        shell.say(await shell.ask("Password:", echo=False) + "y" * 290)
+        await asyncio.sleep(30)
+
+    node.commands["utils slow"] = slow
+    with pytest.raises(Unreachable) as caught:
+        client.run("utils slow", {"password": SecretAnswer(SFTP_PASSWORD)}, timeout=0.5)
+    assert "exchange" not in str(caught.value)
 
 
 def test_a_prompt_that_never_comes_is_unreachable(client: Client, node: Node) -> None:

@@ -74,7 +74,7 @@ class ReleaseTexts:
     """How the command line of a release talks, and what the release can do.
 
     Attributes:
-        prompt: the prompt, at the end of what was said.
+        prompt: the prompt, once or several times, at the end of what was said.
         leading_prompt: prompts at the beginning of what was said.
         enter, interrupt: what ends a line, what interrupts a command.
         pagination_off: the command that turns pagination off.
@@ -139,7 +139,7 @@ def _merged(starts: tuple[tuple[int, ...], ...]) -> ReleaseTexts:
     abilities["bulk_types"] = tuple(BulkType(name) for name in abilities["bulk_types"])
     abilities["trust_list_signer"] = Unit(abilities["trust_list_signer"])
     return ReleaseTexts(
-        prompt=re.compile(rf"(?:\A|\n){merged['prompt']}[ \t]*\Z"),
+        prompt=re.compile(rf"(?:\A|\n)(?:{merged['prompt']}[ \t]*)+\Z"),
         leading_prompt=re.compile(rf"\s*{merged['prompt']}[ \t]*"),
         enter=merged["enter"],
         interrupt=merged["interrupt"],
