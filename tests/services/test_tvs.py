@@ -26,7 +26,7 @@ from trustbridge.pki.units import Unit
 from trustbridge.services import servingloop
 from trustbridge.services.tls import TlsIdentity, client_context
 from trustbridge.services.tvs import TvsLimits, TvsServer, start_tvs
-from trustbridge.services.tvssession import Ending
+from trustbridge.services.tvssession import Ending, TvsSession
 from trustbridge.wire.tvs import Message, TvsMessage, decode, encode, query_request, response_to, verify_request
 
 CERTIFICATE = bytes(1451)
@@ -316,6 +316,9 @@ def test_a_client_that_takes_its_answers_late_gets_them_all() -> None:
             answers = await asyncio.wait_for(phone.reader.readexactly(wanted), 4 * PATIENCE)
             assert answers == answer * MORE_THAN_SOCKETS_HOLD
             assert await phone.ask() == ANSWER
+            before = time.process_time()
+            await asyncio.sleep(0.3)
+            assert time.process_time() - before < 0.1  # and is left alone again
 
     asyncio.run(scenario())
 
@@ -460,6 +463,8 @@ def test_answers_change_at_run_time_without_dropping_anybody(run: Run) -> None:
             phone.writer.write(encode(REQUEST))
             refusal = encode(response_to(REQUEST, certificate=None))
             assert await phone.reader.readexactly(len(refusal)) == refusal
+            assert server.counters.requests == {Message.VERIFY_REQUEST: 2}
+            assert server.counters.vouched == 1
 
     run(scenario())
 
@@ -493,6 +498,27 @@ def test_an_answer_that_fails_is_the_asking_clients_loss_alone() -> None:
         async with serving(answer=fail_once) as server, calling(server) as other, calling(server) as phone:
             phone.writer.write(encode(verify_request(13, "d", b"")))
             assert await phone.closed()
+            assert server.counters.ended == {Ending.UNANSWERED: 1}
+            assert await other.ask() == ANSWER
+
+    asyncio.run(scenario())
+
+
+def test_a_fault_of_the_server_itself_with_one_client_is_no_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def scenario() -> None:
+        async with serving() as server, calling(server) as other:
+            receive = TvsSession.receive
+
+            def fail_once(session: TvsSession, data: memoryview) -> bytes:
+                monkeypatch.setattr(TvsSession, "receive", receive)
+                raise AttributeError("unheard of")
+
+            async with calling(server) as phone:
+                monkeypatch.setattr(TvsSession, "receive", fail_once)
+                with logged() as lines:
+                    phone.writer.write(encode(REQUEST))
+                    assert await phone.closed()
+            assert [line["detail"] for line in lines] == ["AttributeError: unheard of"]
             assert server.counters.ended == {Ending.UNANSWERED: 1}
             assert await other.ask() == ANSWER
 

@@ -94,7 +94,7 @@ def test_a_worker_that_can_not_come_back_is_tried_again_ever_more_slowly(service
             service.identity.key.unlink()
             os.kill(workers.pids[0], signal.SIGKILL)
             with structlog.testing.capture_logs() as lines:
-                await asyncio.sleep(2.5)
+                await asyncio.sleep(1.5)
             assert 1 <= workers.restarts <= 3
             reasons = [line["reason"] for line in lines if line["event"] == "worker did not start again"]
             assert reasons
