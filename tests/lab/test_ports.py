@@ -23,6 +23,7 @@ WELL_KNOWN = {
     "sip": 5060,
     "sips": 5061,
     "provisioning": 6970,
+    "https": 8443,
 }
 
 
@@ -70,7 +71,8 @@ class Sockets:
 def test_the_real_ports_are_taken_when_all_are_free(monkeypatch: pytest.MonkeyPatch) -> None:
     sockets = Sockets(monkeypatch, {})
     assert choose([NODE], DHCP, PHONE) == (Ports(0), "")
-    assert set(sockets.tried) == {(DHCP, 67), (PHONE, 67)} | {(NODE, port) for port in (22, 69, 2445, 5060, 5061, 6970)}
+    ports = (22, 69, 2445, 5060, 5061, 6970, 8443)
+    assert set(sockets.tried) == {(DHCP, 67), (PHONE, 67)} | {(NODE, port) for port in ports}
     assert sockets.open == 0
 
 

@@ -1,4 +1,4 @@
-"""The services of one lab node: TVS, files over HTTP and TFTP, registration, the command line over SSH."""
+"""The services of one lab node: TVS, files over HTTP and TFTP, registration, the command line over SSH, HTTPS."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Protocol
 
 from trustbridge.lab.accounts import Verdict
 from trustbridge.lab.cluster import Cluster
+from trustbridge.lab.nodeapis import node_app
 from trustbridge.lab.nodefiles import NodeFiles
 from trustbridge.lab.oscommands.shell import NodeShell
 from trustbridge.lab.oscommands.view import NodeView
@@ -15,6 +16,7 @@ from trustbridge.lab.profiles import profile
 from trustbridge.lab.registrations import Registrations
 from trustbridge.pki.certificate import Certificate
 from trustbridge.pki.units import Store, Unit
+from trustbridge.services.httpsnode import UNDISTURBED, Disturb, HttpsServer, start_https
 from trustbridge.services.oscli import start_oscli
 from trustbridge.services.provisioning import start_provisioning
 from trustbridge.services.registrar import RegistrarServer, Registration, RegistrationAnswer, start_registrar
@@ -25,6 +27,7 @@ from trustbridge.services.tvs import TvsServer, start_tvs
 _log = logging.getLogger(__name__)
 
 TVS, TFTP, CALLMANAGER, SSH = "Cisco Trust Verification Service", "Cisco Tftp", "Cisco CallManager", "SSH"
+HTTPS = "Cisco Tomcat"
 #: What listens for one service, as its second server is named.
 _SECONDS = {TFTP: "Cisco Tftp (HTTP)", CALLMANAGER: "Cisco CallManager (TLS)"}
 
@@ -49,6 +52,10 @@ class Node:
         self.files: NodeFiles | None = None
         self._tvs: TvsServer | None = None
         self._secure_registrar: RegistrarServer | None = None
+        self._https: HttpsServer | None = None
+        self._https_identity: TlsIdentity | None = None
+        #: What goes wrong over HTTPS, by path; may be set at any time.
+        self.https_disturbed: Disturb = lambda path: UNDISTURBED
 
     def _tls(self, unit: Unit) -> TlsIdentity:
         identity = self.cluster.identity(self.name, unit)
@@ -77,7 +84,23 @@ class Node:
             authenticate=self._admits,
             host_key=self.cluster.tftp_folder(self.name).with_name("ssh_host_key"),
         )
+        await self.start_https()
         self.cluster.changed.append(self.refresh)
+
+    async def start_https(self) -> None:
+        """Start what answers over HTTPS.
+
+        Raises:
+            PortTaken: it runs, or somebody else took its port.
+        """
+        self._https_identity = self._tls(Unit.TOMCAT)
+        self.services[HTTPS] = self._https = await start_https(
+            node_app(self.cluster, self.name, profile(self.cluster.definition.release)),
+            self._https_identity,
+            host=self.address,
+            port=self.cluster.ports.https,
+            disturb=lambda path: self.https_disturbed(path),
+        )
 
     def _activated(self) -> tuple[str, ...]:
         definition = self.cluster.definition.node(self.name)
@@ -156,6 +179,10 @@ class Node:
             authorities = self._phone_authorities()
             if set(authorities) != set(self._secure_registrar.client_authorities):
                 self._secure_registrar.client_authorities = authorities
+        identity = self._tls(Unit.TOMCAT)
+        if self._https is not None and identity != self._https_identity:
+            self._https_identity = identity
+            self._https.set_identity(identity)
 
     async def stop_service(self, name: str) -> None:
         """Stop one service, as an outage; it stays down until the node starts again. KeyError when it does not run."""

@@ -63,6 +63,11 @@ class Ports:
         """TCP 6970, files over HTTP."""
         return 6970 + self.shift
 
+    @property
+    def https(self) -> int:
+        """TCP 8443, a node's interfaces over HTTPS."""
+        return 8443 + self.shift
+
 
 def choose(node_addresses: Iterable[str], dhcp_address: str, phone_address: str) -> tuple[Ports, str]:
     """The real ports if all can be bound, else shifted ones; with the reason in words, "" for the real ones.
@@ -75,7 +80,8 @@ def choose(node_addresses: Iterable[str], dhcp_address: str, phone_address: str)
     wanted = [(socket.SOCK_DGRAM, dhcp_address, real.dhcp), (socket.SOCK_DGRAM, phone_address, real.dhcp)]
     for address in node_addresses:
         wanted.append((socket.SOCK_DGRAM, address, real.tftp))
-        wanted += [(socket.SOCK_STREAM, address, port) for port in (real.tvs, real.sip, real.sips, real.provisioning)]
+        ports = (real.tvs, real.sip, real.sips, real.provisioning, real.https)
+        wanted += [(socket.SOCK_STREAM, address, port) for port in ports]
     wanted += [(socket.SOCK_STREAM, address, real.ssh) for address in node_addresses]
     for kind, address, port in wanted:
         try:
