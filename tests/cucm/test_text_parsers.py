@@ -315,6 +315,8 @@ def test_bulk_answers_a_line_a_type() -> None:
     assert all(line.succeeded for line in parsers.parse_bulk(sample("set-cert-bulk-import")))
     failed = parsers.parse_bulk(sample("set-cert-bulk-export-failed"))
     assert [line.succeeded for line in failed] == [True, False]
+    (named,) = parsers.parse_bulk("Successfully exported tomcat certificate(s) to failed.example.com\n")
+    assert named.succeeded
     assert parsers.parse_bulk("Executed command unsuccessfully\n") == (
         BulkLine("Executed command unsuccessfully", succeeded=False),
     )
@@ -344,6 +346,7 @@ def test_an_import_says_what_wants_a_restart() -> None:
         ("Certificate already exists in the trust store\n", True, True),
         ("Error: the certificate could not be imported\nExecuted command unsuccessfully\n", False, False),
         ("The certificate was not deleted\n", False, False),
+        ("Successfully deleted certificate tomcat-trust/not-failed.error.pem.\n", True, False),
         ("Executed command unsuccessfully\n", False, False),
     ],
 )

@@ -6,7 +6,7 @@ import re
 from typing import Final
 
 from trustbridge.cucm.model import BulkLine
-from trustbridge.cucm.text.lines import lines, nothing_said
+from trustbridge.cucm.text.lines import lines, nothing_said, without_names
 from trustbridge.pki.units import BulkType
 
 _SUCCEEDED: Final = re.compile(r"\s*success(?:ful|fully)?\b", re.IGNORECASE)
@@ -30,11 +30,12 @@ def parse_bulk(text: str) -> tuple[BulkLine, ...]:
     closing: BulkLine | None = None
     for line in lines(text):
         said = line.text.strip()
+        failed = _FAILED.search(without_names(said)) is not None
         if _CLOSING.fullmatch(said):
             closing = BulkLine(said, succeeded=False)
-        elif _SUCCEEDED.match(said) and not _FAILED.search(said):
+        elif _SUCCEEDED.match(said) and not failed:
             found.append(BulkLine(said, succeeded=True))
-        elif _FAILED.search(said):
+        elif failed:
             found.append(BulkLine(said, succeeded=False))
         else:
             raise line.unclear("an answer that says neither success nor failure")

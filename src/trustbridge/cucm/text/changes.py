@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass
 from typing import Final
 
-from trustbridge.cucm.text.lines import lines, nothing_said
+from trustbridge.cucm.text.lines import lines, nothing_said, without_names
 from trustbridge.errors import Garbled
 
 _DONE: Final = re.compile(
@@ -56,7 +56,7 @@ def parse_change(text: str) -> Change:
     if not said:
         raise nothing_said("the outcome")
     words = " ".join(said)
-    outcome = [line for line in said if not _RESTART.search(line) and not line.endswith((":", "?"))]
+    outcome = [without_names(line) for line in said if not _RESTART.search(line) and not line.endswith((":", "?"))]
     present = any(_PRESENT.search(line) for line in outcome)
     failed = any(_FAILED.search(line) for line in outcome) and not present
     done = present or (not failed and any(_DONE.search(line) for line in outcome))

@@ -21,6 +21,7 @@ _ZONES: Final = {
     "UTC": 0, "GMT": 0, "WET": 0, "WEST": 1, "CET": 1, "CEST": 2, "EET": 2, "EEST": 3, "MSK": 3, "JST": 9,
     "EST": -5, "EDT": -4, "CST": -6, "CDT": -5, "MST": -7, "MDT": -6, "PST": -8, "PDT": -7, "AKST": -9, "HST": -10,
 }  # fmt: skip
+_NAMES: Final = re.compile(r"\S+[./]\S+")
 _DATE: Final = re.compile(
     r"(?:(?:Mon|Tue|Wed|Thu|Fri|Sat|Sun)\w*\s+)?(?P<month>[A-Z][a-z]{2})\w*\s+(?P<day>\d{1,2})\s+"
     r"(?P<time>\d{1,2}:\d{2}:\d{2})\s+(?:(?P<zone>[A-Z]{2,5})\s+)?(?P<year>\d{4})\b"
@@ -65,6 +66,11 @@ def _lines(text: str) -> Iterator[Line]:
         if _NOT_TEXT.search(said):
             raise Line(number, _NOT_TEXT.sub("?", said)).unclear("not text")
         yield Line(number, said)
+
+
+def without_names(text: str) -> str:
+    """A sentence without names of files and hosts, so that `failed.example.com` is no failure."""
+    return _NAMES.sub(" ", text)
 
 
 def nothing_said(what: str) -> Garbled:
