@@ -69,6 +69,7 @@ def test_status_tells_everything_and_no_password(asked: Asked) -> None:
     assert found["ports"] == {
         "shift": SHIFT,
         "ssh": SHIFT + 22,
+        "https": SHIFT + 8443,
         "tvs": SHIFT + 2445,
         "tftp": SHIFT + 69,
         "provisioning": SHIFT + 6970,
@@ -87,6 +88,7 @@ def test_status_tells_everything_and_no_password(asked: Asked) -> None:
         "Cisco CallManager (TLS)",
         "Cisco Tftp",
         "Cisco Tftp (HTTP)",
+        "Cisco Tomcat",
         "Cisco Trust Verification Service",
         "SSH",
     ]

@@ -225,6 +225,7 @@ def status(lab: Lab) -> dict[str, Any]:
         "ports": {
             "shift": lab.ports.shift,
             "ssh": lab.ports.ssh,
+            "https": lab.ports.https,
             "tvs": lab.ports.tvs,
             "tftp": lab.ports.tftp,
             "provisioning": lab.ports.provisioning,
