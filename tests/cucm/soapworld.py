@@ -14,7 +14,6 @@ from tests.lab.prepared import NOW, Prepared
 from trustbridge.cucm.https import NodeHttps, Patience
 from trustbridge.cucm.model import Interface
 from trustbridge.cucm.pins import TlsPins
-from trustbridge.lab.accounts import Accounts
 from trustbridge.lab.cluster import Cluster, Device
 from trustbridge.lab.registrations import Registrations
 from trustbridge.lab.soapapis import SoapApis
@@ -72,7 +71,7 @@ class SoapWorld:
     def __init__(self, cluster: Cluster, folder: Path) -> None:
         self.cluster = cluster
         self.registrations = Registrations(cluster)
-        self.accounts = Accounts(folder / "accounts.json")
+        self.accounts = cluster.accounts
         self.user, self.password = self.accounts.credentials("application")
         self.services = Services()
         self.network = Network()
@@ -83,7 +82,6 @@ class SoapWorld:
         self.apis = SoapApis(
             cluster,
             self.registrations,
-            self.accounts,
             lambda name, how: self.resets.append((name, how)),
             (self.network, "127.63.0.1", "127.63.0.0"),
         )

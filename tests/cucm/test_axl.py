@@ -16,7 +16,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from tests.cucm.soapworld import DEVICES, PHONE, SoapWorld, make_world
-from tests.lab.prepared import remember_keys
+from tests.services.soapclient import keys_read_once
 
 from trustbridge.cucm import axlschema, soap
 from trustbridge.cucm.axl import Axl
@@ -42,8 +42,7 @@ T = TypeVar("T")
 
 @pytest.fixture(scope="module", autouse=True)
 def _keys_read_once() -> Iterator[None]:
-    with pytest.MonkeyPatch.context() as patch:
-        remember_keys(patch)
+    with keys_read_once():
         yield
 
 

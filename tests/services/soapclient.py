@@ -4,13 +4,25 @@ from __future__ import annotations
 
 import asyncio
 import functools
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib import resources
 
 import httpx
+import pytest
 from lxml import etree
 
+from trustbridge.pki.issue import Identity
 from trustbridge.services.asgi import App
 from trustbridge.services.soap import SOAP, local_name
+
+
+@contextmanager
+def keys_read_once() -> Iterator[None]:
+    """OpenSSL checks the primes of an RSA key each time it is read, for some 25 ms."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Identity, "from_pem", functools.cache(Identity.from_pem))
+        yield
 
 
 def envelope(body: str) -> bytes:

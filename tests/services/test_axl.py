@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 from lxml import etree
-from tests.lab.prepared import NOW, Prepared, remember_keys
-from tests.services.soapclient import check, texts
+from tests.lab.prepared import NOW, Prepared
+from tests.services.soapclient import check, keys_read_once, texts
 
 from trustbridge.lab.axlbackend import AxlData, identifier
 from trustbridge.lab.cluster import Cluster, Device
@@ -82,8 +82,7 @@ class World:
 
 @pytest.fixture(scope="module", autouse=True)
 def _keys_read_once() -> Iterator[None]:
-    with pytest.MonkeyPatch.context() as patch:
-        remember_keys(patch)
+    with keys_read_once():
         yield
 
 

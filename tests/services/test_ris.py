@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 from lxml import etree
-from tests.lab.prepared import NOW, Prepared, remember_keys
-from tests.services.soapclient import texts
+from tests.lab.prepared import NOW, Prepared
+from tests.services.soapclient import keys_read_once, texts
 
 from trustbridge.lab.cluster import Cluster, Device
 from trustbridge.lab.registrations import MAX_REJECTED, Registrations
@@ -24,8 +24,7 @@ ONE, TWO, SECURE = "SEP001B0C000001", "SEP001B0C000002", "SEP001B0C000003"
 
 @pytest.fixture(scope="module", autouse=True)
 def _keys_read_once() -> Iterator[None]:
-    with pytest.MonkeyPatch.context() as patch:
-        remember_keys(patch)
+    with keys_read_once():
         yield
 
 

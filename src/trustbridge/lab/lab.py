@@ -22,6 +22,7 @@ import os
 import secrets
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Protocol
 
@@ -40,6 +41,7 @@ from trustbridge.lab.pageserver import start_pages
 from trustbridge.lab.phone import LabPhone, PhoneNetwork
 from trustbridge.lab.ports import Ports, choose
 from trustbridge.lab.registrations import Registrations
+from trustbridge.lab.soapapis import SoapApis
 from trustbridge.lab.statuspages import page
 from trustbridge.services.dhcp import DhcpServer, Scope, start_dhcp
 from trustbridge.services.sftp import hash_password, start_sftp
@@ -79,6 +81,11 @@ class Lab:
         create_phones(definition, self.clusters, folder / "phones", now())
         self.registrations = {name: Registrations(cluster) for name, cluster in self.clusters.items()}
         self.fleet = Fleet(definition, folder / "phones", PhoneNetwork(definition.network.dhcp, ports), now)
+        #: AXL, RisPort70 and Control Center, by cluster.
+        self.apis = {
+            name: SoapApis(cluster, self.registrations[name], partial(self._reset, name), self._subnet(name))
+            for name, cluster in self.clusters.items()
+        }
         #: Nodes that run, by cluster and name.
         self.nodes: dict[tuple[str, str], Node] = {}
         self.sftp_password = self._password()
@@ -144,7 +151,7 @@ class Lab:
         network = self.definition.network
         for name, cluster in self.clusters.items():
             for node in cluster.definition.nodes:
-                running = Node(cluster, self.registrations[name], node.name)
+                running = Node(cluster, self.registrations[name], node.name, self.apis[name])
                 self.nodes[name, node.name] = running
                 await running.start()
         self._dhcp = await start_dhcp(
@@ -261,6 +268,18 @@ class Lab:
     async def boot(self, phones: Iterable[LabPhone], on_done: Callable[[LabPhone], None] | None = None) -> None:
         """Start or reset phones, as a device reset does."""
         await self.fleet.boot(phones, on_done)
+
+    def _reset(self, cluster: str, device: str, _how: str) -> None:
+        """What a cluster's device reset comes to: it reaches a phone that is registered there, and no other."""
+        phone = self.fleet.phones.get(device)
+        if phone is not None and self.registrations[cluster].find(device) is not None:
+            self.fleet.reset_soon([phone])
+
+    def _subnet(self, cluster: str) -> tuple[Lab, str, str] | None:
+        """The DHCP server's subnet, as the phones' home sees it: there it can be changed over AXL."""
+        network = self.definition.network
+        homes = [phones.home for phones in self.definition.phones] or list(self.clusters)
+        return (self, network.dhcp, network.phones) if homes[0] == cluster else None
 
     def cluster_of(self, phone: LabPhone) -> str | None:
         """Name of the cluster where a phone is registered, as that cluster knows it.

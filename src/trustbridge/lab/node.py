@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from datetime import datetime
 from typing import Protocol
 
 from trustbridge.lab.accounts import Verdict
@@ -14,6 +15,7 @@ from trustbridge.lab.oscommands.shell import NodeShell
 from trustbridge.lab.oscommands.view import NodeView
 from trustbridge.lab.profiles import profile
 from trustbridge.lab.registrations import Registrations
+from trustbridge.lab.soapapis import SoapApis
 from trustbridge.pki.certificate import Certificate
 from trustbridge.pki.units import Store, Unit
 from trustbridge.services.httpsnode import UNDISTURBED, Disturb, HttpsServer, start_https
@@ -42,12 +44,15 @@ class Node:
     `services` names what runs, as `utils service list` would.
     """
 
-    def __init__(self, cluster: Cluster, registrations: Registrations, name: str) -> None:
+    def __init__(self, cluster: Cluster, registrations: Registrations, name: str, apis: SoapApis | None = None) -> None:
         self.cluster = cluster
         self.name = name
         self.address = cluster.definition.address(name)
         self.services: dict[str, _Stoppable] = {}
         self._registrations = registrations
+        # On its own, a node's phones can't be reset: nobody knows where they are.
+        self._apis = apis or SoapApis(cluster, registrations, lambda name, how: None)
+        self._since: dict[str, datetime] = {}
         #: What the node serves; None where it runs no TFTP.
         self.files: NodeFiles | None = None
         self._tvs: TvsServer | None = None
@@ -95,7 +100,12 @@ class Node:
         """
         self._https_identity = self._tls(Unit.TOMCAT)
         self.services[HTTPS] = self._https = await start_https(
-            node_app(self.cluster, self.name, profile(self.cluster.definition.release)),
+            node_app(
+                self.cluster,
+                self.name,
+                profile(self.cluster.definition.release),
+                self._apis.apps(self.name, self, self._since.__getitem__),
+            ),
             self._https_identity,
             host=self.address,
             port=self.cluster.ports.https,
@@ -134,6 +144,7 @@ class Node:
                 client_authorities=self._phone_authorities(),
                 legacy_tls=legacy_tls,
             )
+        self._since[service] = cluster.clock()
 
     # What the command line does to them.
 

@@ -100,9 +100,9 @@ def certificate_style(profile: ReleaseProfile) -> Style:
     return Style("certificates", wrapped=True, written="unit") if later else Style()
 
 
-def node_app(cluster: Cluster, node: str, profile: ReleaseProfile) -> App:
-    """All that a node answers over HTTPS; 404 for what its release does not have."""
-    apps: dict[str, App] = {}
+def node_app(cluster: Cluster, node: str, profile: ReleaseProfile, others: Mapping[str, App] | None = None) -> App:
+    """All that a node answers over HTTPS; 404 for what its release does not have. `others` by path, as `by_prefix`."""
+    apps: dict[str, App] = dict(others or {})
     if profile.rest:
         apps[BASE] = application(
             certificate_management(NodeCertificates(cluster, node), certificate_style(profile)),

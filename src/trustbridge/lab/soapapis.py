@@ -7,7 +7,7 @@ from collections.abc import Callable
 from datetime import datetime
 from typing import TYPE_CHECKING, Final
 
-from trustbridge.lab.accounts import AXL_ACCESS, CCM_ADMIN, SERVICEABILITY, Accounts, Verdict
+from trustbridge.lab.accounts import AXL_ACCESS, CCM_ADMIN, SERVICEABILITY, Verdict
 from trustbridge.lab.axlbackend import AxlData, Reset, Subnet
 from trustbridge.lab.cluster import Cluster
 from trustbridge.lab.registrations import Registrations
@@ -41,14 +41,13 @@ class SoapApis:
         self,
         cluster: Cluster,
         registrations: Registrations,
-        accounts: Accounts,
         reset: Reset,
         subnet: tuple[Subnet, str, str] | None = None,
     ) -> None:
         self.axl_limits = axl.AxlLimits()
         self.ris_limits = ris.RisLimits(time.monotonic)
         self._cluster = cluster
-        self._accounts = accounts
+        self._accounts = cluster.accounts
         self._axl = AxlData(cluster, registrations, reset, subnet)
         self._ris = RisData(cluster, registrations)
 
