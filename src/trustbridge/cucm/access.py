@@ -1,0 +1,187 @@
+"""A cluster's connections: opened when first needed, kept, closed together; and whom the cluster lets in."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from contextlib import AsyncExitStack
+from pathlib import Path
+from typing import Any, Final, TypeVar
+
+import httpx
+
+from trustbridge.cucm.credentials import REALM_OF, Credentials, Realm
+from trustbridge.cucm.https import NodeHttps, Patience, translated
+from trustbridge.cucm.model import ClusterEntry, Interface
+from trustbridge.cucm.oscli import OsCli
+from trustbridge.cucm.pins import TlsPins
+from trustbridge.cucm.releases import ReleaseTexts, for_release
+from trustbridge.errors import AuthenticationRefused, Garbled, SettingsError
+from trustbridge.exchange.hostkeys import HostKeyPins
+
+T = TypeVar("T")
+
+#: A trust list of a thousand certificates has 2 MB.
+MAX_FILE: Final = 16 * 1024 * 1024
+#: Where first contacts are remembered, in the state folder.
+HOST_KEYS, CERTIFICATES = "known_hosts", "known_certificates.json"
+
+
+class Access:
+    """Connections to the nodes of one cluster.
+
+    Args:
+        state: folder of the pins.
+        on_first_contact: told in words what was pinned.
+
+    Attributes:
+        texts: how the command lines talk, once the release is known.
+    """
+
+    def __init__(
+        self,
+        entry: ClusterEntry,
+        credentials: Credentials,
+        state: Path,
+        *,
+        on_first_contact: Callable[[str], None] | None = None,
+        patience: Patience | None = None,
+    ) -> None:
+        told = on_first_contact or (lambda words: None)
+        self.entry = entry
+        self.texts: ReleaseTexts = for_release(None)
+        self._credentials = credentials
+        self._patience = patience or Patience()
+        self._host_keys = HostKeyPins(state / HOST_KEYS, on_first_contact=lambda contact: told(str(contact)))
+        self._tls = TlsPins(state / CERTIFICATES, on_first_contact=lambda contact: told(str(contact)))
+        self._stack = AsyncExitStack()
+        self._open: dict[tuple[Interface, str], Any] = {}
+        self._gates: dict[tuple[Interface, str], asyncio.Lock] = {}
+        self._shut_out: dict[Realm, AuthenticationRefused] = {}
+
+    def has_password(self, interface: Interface) -> bool:
+        """Whether we have what an interface asks for."""
+        realm = REALM_OF.get(interface)
+        return realm is None or self._credentials.of(realm) is not None
+
+    def missing(self, interface: Interface) -> SettingsError:
+        """The error that a password is not known."""
+        realm = REALM_OF[interface]
+        user = self.entry.os_user if realm is Realm.OS else self.entry.app_user
+        return SettingsError(
+            f"{self.entry.name}: there is no password for its {realm.words} {user}, which {interface} asks for",
+            f"`trustbridge cluster test {self.entry.name} --help` says where passwords come from.",
+        )
+
+    async def with_realm(self, interface: Interface, ask: Callable[[], Awaitable[T]]) -> T:
+        """Use an interface, unless its account was refused before: too many wrong passwords lock it.
+
+        Raises:
+            AuthenticationRefused: it was refused, now or before.
+            SettingsError: there is no password.
+        """
+        realm = REALM_OF.get(interface)
+        if realm is None:
+            return await ask()
+        if not self.has_password(interface):
+            raise self.missing(interface)
+        if realm in self._shut_out:
+            known = self._shut_out[realm]
+            raise AuthenticationRefused(known.message, known.hint)
+        try:
+            return await ask()
+        except AuthenticationRefused as error:
+            self._shut_out[realm] = error
+            raise
+
+    async def cli(self, node: str, host: str) -> OsCli:
+        """The command line of a node."""
+
+        async def connect() -> OsCli:
+            return await self._stack.enter_async_context(
+                OsCli.connect(
+                    host,
+                    self.entry.ssh_port,
+                    self.entry.os_user,
+                    self._password(Interface.CLI),
+                    self._host_keys,
+                    node=node,
+                    texts=self.texts,
+                    legacy=self.entry.legacy_ssh,
+                )
+            )
+
+        cli = await self._once((Interface.CLI, host), connect)
+        cli.texts = self.texts
+        return cli
+
+    async def https(self, node: str, host: str, interface: Interface) -> NodeHttps:
+        """HTTPS to a node, for one interface."""
+
+        async def connect() -> NodeHttps:
+            user = self.entry.os_user if REALM_OF[interface] is Realm.OS else self.entry.app_user
+            return await self._stack.enter_async_context(
+                NodeHttps(
+                    node,
+                    host,
+                    self.entry.https_port,
+                    user,
+                    self._password(interface),
+                    self._tls,
+                    interface=interface,
+                    patience=self._patience,
+                )
+            )
+
+        return await self._once((interface, host), connect)
+
+    async def file(self, node: str, host: str, name: str) -> bytes | None:
+        """A file as a TFTP node serves it over HTTP; None when it has none of that name.
+
+        Raises:
+            Unreachable, Garbled: as for HTTPS; the message names node and file.
+        """
+        base = f"http://{f'[{host}]' if ':' in host else host}:{self.entry.http_port}"
+        limits = httpx.Timeout(self._patience.answer, connect=self._patience.connect)
+        here, what = f"{node} (files over HTTP)", f"GET /{name}"
+        try:
+            async with (
+                asyncio.timeout(self._patience.answer),
+                httpx.AsyncClient(base_url=base, timeout=limits, trust_env=False) as client,
+                client.stream("GET", f"/{name}") as response,
+            ):
+                if response.status_code == 404:
+                    return None
+                if response.status_code != 200:
+                    raise Garbled(f"{here}: {what} was answered with status {response.status_code}", "Try again.")
+                content = bytearray()
+                async for part in response.aiter_bytes():
+                    content += part
+                    if len(content) > MAX_FILE:
+                        raise Garbled(f"{here}: {name} never ends", "Is that a TFTP node of Unified CM?")
+                return bytes(content)
+        except (httpx.HTTPError, httpx.InvalidURL, httpx.StreamError, OSError, ValueError) as error:
+            refused = translated(error, what, self._patience)
+            refused.message = f"{here}: {refused.message}"
+            refused.args = (refused.message,)
+            if isinstance(error, httpx.ConnectError):
+                refused.hint = f"Check address and port {self.entry.http_port}, and that Cisco Tftp runs on the node."
+            raise refused from error
+
+    async def close(self) -> None:
+        """Close all that was opened."""
+        self._open.clear()
+        await self._stack.aclose()
+
+    def _password(self, interface: Interface) -> str:
+        secret = self._credentials.of(REALM_OF[interface])
+        if secret is None:
+            raise self.missing(interface)
+        return secret.reveal()
+
+    async def _once(self, key: tuple[Interface, str], connect: Callable[[], Awaitable[T]]) -> T:
+        async with self._gates.setdefault(key, asyncio.Lock()):
+            if key not in self._open:
+                self._open[key] = await connect()
+            found: T = self._open[key]
+            return found

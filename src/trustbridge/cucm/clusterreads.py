@@ -1,0 +1,357 @@
+"""What the driver reads from a cluster, each answer by the way its release offers."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from typing import Final, TypeVar
+
+from trustbridge.cucm import text
+from trustbridge.cucm.access import Access
+from trustbridge.cucm.axl import Axl
+from trustbridge.cucm.certmgr import CertificateRest
+from trustbridge.cucm.https import NodeHttps
+from trustbridge.cucm.model import (
+    CallManagerGroup,
+    ClusterEntry,
+    Interface,
+    NodeIdentity,
+    NodeInfo,
+    PhoneInfo,
+    RegistrationInfo,
+    Release,
+    ServiceStatus,
+    TrustedCertificate,
+    TrustListFileInfo,
+    TvsCertificate,
+)
+from trustbridge.cucm.releases import Abilities, for_release
+from trustbridge.cucm.ris import ControlCenter, Ris
+from trustbridge.cucm.ways import Way, Ways
+from trustbridge.errors import Garbled, NotSupported, SettingsError, TrustbridgeError, Unreachable
+from trustbridge.pki.units import Store
+
+T = TypeVar("T")
+
+TRUST_LISTS: Final = ("CTLFile.tlv", "ITLFile.tlv")
+TFTP_SERVICE: Final = "Cisco Tftp"
+#: Nodes that are asked at the same time.
+_AT_ONCE: Final = 8
+#: A phone nobody has: asking about it is asking whether anybody answers.
+_NOBODY: Final = "SEP000000000000"
+_BUILD = re.compile(r"\((\d+)\)$")
+
+
+class ClusterReads:
+    """Reads of one cluster. Every method raises `TrustbridgeError`; nothing is kept but release and nodes."""
+
+    def __init__(self, entry: ClusterEntry, access: Access, ways: Ways) -> None:
+        self.name = entry.name
+        self.entry = entry
+        self._access = access
+        self._ways = ways
+        self._release: Release | None = None
+        self._nodes: tuple[NodeInfo, ...] = ()
+        self._axl: Axl | None = None
+        self._ris: Ris | None = None
+        self._starting = asyncio.Lock()
+
+    # The cluster.
+
+    async def release(self) -> Release:
+        """The release of the publisher; asked once."""
+        async with self._starting:
+            if self._release is None:
+                ways = [
+                    Way(Interface.AXL, lambda: self._by_axl(Axl.release)),
+                    Way(Interface.CLI, lambda: self._by_cli(self.entry.publisher, "show version active", _release)),
+                ]
+                found = await self._ways.first("release", self.entry.publisher, ways)
+                # AXL writes 12.5.1.11900(146) what the node itself calls 12.5.1.11900-146.
+                self._release = Release.parse(_BUILD.sub(r"-\1", found.text))
+                self._access.texts = for_release(self._release)
+            return self._release
+
+    async def abilities(self) -> Abilities:
+        """What the release can do."""
+        return for_release(await self.release()).abilities
+
+    async def nodes(self) -> tuple[NodeInfo, ...]:
+        """Unified CM nodes, publisher first; asked once. AXL tells names or addresses, the command line both."""
+        if not self._nodes:
+            ways = [
+                Way(Interface.CLI, lambda: self._by_cli(self.entry.publisher, "show network cluster", _nodes)),
+                Way(Interface.AXL, lambda: self._by_axl(Axl.nodes)),
+            ]
+            found = await self._ways.first("nodes", self.entry.publisher, ways)
+            if not any(node.publisher for node in found):
+                raise Garbled(f"{self.name}: no node of the cluster is its publisher", "Is the entry's publisher one?")
+            self._nodes = tuple(sorted(found, key=lambda node: not node.publisher))
+        return self._nodes
+
+    async def node(self, name: str) -> NodeInfo:
+        """A node by its name, in either case, or its address.
+
+        Raises:
+            SettingsError: there is no such node; those there are, are named.
+        """
+        nodes = await self.nodes()
+        for node in nodes:
+            if name.casefold() in (node.name.casefold(), node.address.casefold()):
+                return node
+        raise SettingsError(f"{self.name} has no node {name}", f"It has {', '.join(node.name for node in nodes)}.")
+
+    async def publisher(self) -> NodeInfo:
+        """The publisher."""
+        return (await self.nodes())[0]
+
+    def host(self, node: NodeInfo) -> str:
+        """Where a node is reached: the publisher where the entry says, so that it is pinned once."""
+        overridden = node.name in dict(self.entry.node_addresses)
+        return self.entry.publisher if node.publisher and not overridden else self.entry.address_of(node)
+
+    async def security_mode(self) -> str:
+        """`mixed` or `non-secure`."""
+
+        async def by_cli() -> str:
+            value = await self._parameter("ClusterSecurityMode")
+            if value not in ("0", "1"):
+                raise Garbled(f"{self.name}: ClusterSecurityMode is {value!r}, neither 0 nor 1")
+            return "mixed" if value == "1" else "non-secure"
+
+        ways = [Way(Interface.AXL, lambda: self._by_axl(Axl.security_mode)), Way(Interface.CLI, by_cli)]
+        return await self._ways.first("security mode", self.entry.publisher, ways)
+
+    async def prepare_for_rollback(self) -> bool:
+        """Enterprise parameter "Prepare Cluster for Rollback to pre 8.0"; False where the cluster has none."""
+
+        async def by_cli() -> bool:
+            return (await self._parameter("RollBackToPreGrayback") or "F").upper() in ("T", "TRUE", "1")
+
+        ways = [Way(Interface.AXL, lambda: self._by_axl(Axl.prepare_for_rollback)), Way(Interface.CLI, by_cli)]
+        return await self._ways.first("prepare for rollback", self.entry.publisher, ways)
+
+    async def _parameter(self, name: str) -> str | None:
+        query = f"run sql select paramname,paramvalue from processconfig where paramname='{name}'"  # noqa: S608 - ours
+        rows = (await self._by_cli(self.entry.publisher, query, text.parse_table)).records()
+        return rows[0].get("paramvalue") if rows else None
+
+    async def services(self, node: str) -> tuple[ServiceStatus, ...]:
+        """Services of a node that are activated."""
+        info = await self.node(node)
+        host = self.host(info)
+
+        async def by_control_center() -> tuple[ServiceStatus, ...]:
+            return await ControlCenter(await self._https(host, Interface.CONTROL_CENTER, info.name)).services()
+
+        async def by_cli() -> tuple[ServiceStatus, ...]:
+            listed = await self._by_cli(host, "utils service list", text.parse_services, info.name)
+            return tuple(ServiceStatus(info.name, one.name, one.running) for one in listed if one.activated)
+
+        ways = [Way(Interface.CONTROL_CENTER, by_control_center), Way(Interface.CLI, by_cli)]
+        return await self._ways.first(f"services of {info.name}", host, ways)
+
+    # Certificates.
+
+    async def identities(self, node: str | None = None) -> tuple[NodeIdentity, ...]:
+        """Identity certificates of a node, or of every node."""
+        return await self._of_nodes(node, self._identities_of)
+
+    async def _identities_of(self, info: NodeInfo) -> tuple[NodeIdentity, ...]:
+        host = self.host(info)
+
+        async def by_cli() -> tuple[NodeIdentity, ...]:
+            listed = await self._by_cli(host, "show cert list own", text.parse_own_certificates, info.name)
+            found = []
+            for one in listed:
+                if one.identity is not None:
+                    command = f"show cert own {one.path}"
+                    shown = await self._by_cli(host, command, text.parse_certificate, info.name)
+                    found.append(NodeIdentity(info.name, one.identity, shown))
+            return tuple(found)
+
+        async def by_rest() -> tuple[NodeIdentity, ...]:
+            return await (await self._rest(info)).identities()
+
+        ways = await self._certificate_ways(by_rest, by_cli)
+        return await self._ways.first(f"identities of {info.name}", host, ways)
+
+    async def trusted(self, node: str, store: Store | None = None) -> tuple[TrustedCertificate, ...]:
+        """What the trust stores of a node hold, or one of them."""
+        info = await self.node(node)
+
+        async def by_rest() -> tuple[TrustedCertificate, ...]:
+            return await (await self._rest(info)).trusted(store)
+
+        ways = await self._certificate_ways(by_rest, lambda: self._trusted_by_cli(info, store))
+        return await self._ways.first(f"{store or 'trust stores'} of {info.name}", self.host(info), ways)
+
+    async def _trusted_by_cli(self, info: NodeInfo, store: Store | None) -> tuple[TrustedCertificate, ...]:
+        host = self.host(info)
+        found = []
+        for one in await self._by_cli(host, "show cert list trust", text.parse_trusted_certificates, info.name):
+            if one.store is not None and store in (None, one.store):
+                shown = await self._by_cli(host, f"show cert trust {one.path}", text.parse_certificate, info.name)
+                found.append(TrustedCertificate(info.name, one.store, shown, one.name))
+        return tuple(found)
+
+    async def _certificate_ways(
+        self, by_rest: Callable[[], Awaitable[T]], by_cli: Callable[[], Awaitable[T]]
+    ) -> list[Way[T]]:
+        ways = [Way(Interface.CLI, by_cli)]
+        return [Way(Interface.REST, by_rest), *ways] if (await self.abilities()).rest else ways
+
+    async def trust_list_files(self, node: str | None = None) -> tuple[TrustListFileInfo, ...]:
+        """CTLFile.tlv and ITLFile.tlv of a node, or of every node, as phones get them.
+
+        `content` is None where there is no such file, and on nodes where Cisco Tftp does not run.
+        """
+        return await self._of_nodes(node, self._lists_of)
+
+    async def _lists_of(self, info: NodeInfo) -> tuple[TrustListFileInfo, ...]:
+        host = self.host(info)
+
+        async def ask() -> tuple[TrustListFileInfo, ...]:
+            try:
+                contents = [await self._access.file(info.name, host, name) for name in TRUST_LISTS]
+            except Unreachable:
+                if any(one.name == TFTP_SERVICE and one.running for one in await self.services(info.name)):
+                    raise
+                contents = [None] * len(TRUST_LISTS)
+            return tuple(TrustListFileInfo(info.name, *pair) for pair in zip(TRUST_LISTS, contents, strict=True))
+
+        return await self._ways.first(f"trust lists of {info.name}", host, [Way(Interface.TFTP, ask)])
+
+    # What the database and the Unified CMs know: one way each.
+
+    async def groups(self) -> tuple[CallManagerGroup, ...]:
+        """Unified CM groups."""
+        return await self._only("groups", Interface.AXL, lambda: self._by_axl(Axl.groups))
+
+    async def phones(self) -> AsyncIterator[PhoneInfo]:
+        """Every phone of the database."""
+
+        async def ready() -> Axl:
+            axl = await self._axl_client()
+            await axl.release()
+            return axl
+
+        async for phone in (await self._only("phones", Interface.AXL, ready)).phones():
+            yield phone
+
+    async def registrations(self, names: Sequence[str]) -> dict[str, RegistrationInfo]:
+        """Where phones are registered, by name; those nobody has heard of are not in it."""
+
+        async def ask() -> dict[str, RegistrationInfo]:
+            if self._ris is None:  # kept: it counts its calls
+                self._ris = Ris(await self._https(self.entry.publisher, Interface.RIS))
+            return await self._ris.registrations(names)
+
+        return await self._only("registrations", Interface.RIS, ask)
+
+    async def tvs_certificates(self) -> tuple[TvsCertificate, ...]:
+        """What TVS knows, as the database tells."""
+        return await self._only("TVS certificates", Interface.AXL, lambda: self._by_axl(Axl.tvs_certificates))
+
+    # Ways.
+
+    async def try_interface(self, interface: Interface) -> str:
+        """Use one interface of the publisher and no other; what it told, in words.
+
+        Raises:
+            NotSupported: the release has no such interface.
+            TrustbridgeError: it does not serve.
+        """
+        host = self.entry.publisher
+
+        async def ask() -> str:
+            match interface:
+                case Interface.CLI:
+                    self._release = await self._by_cli(host, "show version active", _release)
+                    return f"release {self._release}"
+                case Interface.REST:
+                    if self._release is not None and not for_release(self._release).abilities.rest:
+                        raise NotSupported(f"release {self._release} has none: it came with 14")
+                    snapshot = await CertificateRest(await self._https(host, interface)).snapshot()
+                    counts = len(snapshot.identities.listed), len(snapshot.trusts.listed)
+                    return f"{counts[0]} certificates of its own and {counts[1]} trusted"
+                case Interface.AXL:
+                    return f"release {await self._by_axl(Axl.release)}"
+                case Interface.RIS:
+                    await Ris(await self._https(host, interface)).registrations([_NOBODY])
+                    return "answers about phones"
+                case Interface.CONTROL_CENTER:
+                    services = await ControlCenter(await self._https(host, interface)).services()
+                    return f"{sum(one.running for one in services)} of {len(services)} services run"
+                case Interface.TFTP:
+                    content = await self._access.file(self.name, host, TRUST_LISTS[-1])
+                    return f"{TRUST_LISTS[-1]} has {0 if content is None else len(content)} bytes"
+            raise NotSupported(f"{interface} is not an interface of a publisher")
+
+        return await self._access.with_realm(interface, ask)
+
+    def ways(self) -> tuple[tuple[str, Interface], ...]:
+        """Which interface each answer came by."""
+        return tuple(self._ways.taken.items())
+
+    def detours(self) -> tuple[str, ...]:
+        """Ways that led nowhere, in words."""
+        return tuple(str(detour) for detour in self._ways.detours)
+
+    async def _only(self, question: str, interface: Interface, ask: Callable[[], Awaitable[T]]) -> T:
+        return await self._ways.first(question, self.entry.publisher, [Way(interface, ask)])
+
+    async def _of_nodes(self, node: str | None, ask: Callable[[NodeInfo], Awaitable[tuple[T, ...]]]) -> tuple[T, ...]:
+        """Ask one node or, some at a time, all; the first error ends it."""
+        chosen = await self.nodes() if node is None else (await self.node(node),)
+        await self.release()  # first alone: a wrong password is tried once, not on every node
+        gate = asyncio.Semaphore(_AT_ONCE)
+
+        async def one(info: NodeInfo) -> tuple[T, ...]:
+            async with gate:
+                return await ask(info)
+
+        try:
+            async with asyncio.TaskGroup() as group:
+                tasks = [group.create_task(one(info)) for info in chosen]
+        except* TrustbridgeError as errors:
+            raise _first(errors) from None
+        return tuple(found for task in tasks for found in task.result())
+
+    async def _by_cli(self, host: str, command: str, parse: Callable[[str], T], node: str | None = None) -> T:
+        cli = await self._access.cli(node or self.name, host)
+        said = await cli.run(command)
+        try:
+            return parse(said)
+        except Garbled as error:
+            error.message = f"{cli.node} (command line): `{command}`: {error.message}"
+            error.args = (error.message,)
+            raise
+
+    async def _by_axl(self, ask: Callable[[Axl], Awaitable[T]]) -> T:
+        return await ask(await self._axl_client())
+
+    async def _axl_client(self) -> Axl:
+        if self._axl is None:
+            self._axl = Axl(await self._https(self.entry.publisher, Interface.AXL), schema=self.entry.axl_schema)
+        return self._axl
+
+    async def _rest(self, info: NodeInfo) -> CertificateRest:
+        return CertificateRest(await self._https(self.host(info), Interface.REST, info.name))
+
+    async def _https(self, host: str, interface: Interface, node: str | None = None) -> NodeHttps:
+        return await self._access.https(node or self.name, host, interface)
+
+
+def _release(said: str) -> Release:
+    return text.parse_version(said).release
+
+
+def _nodes(said: str) -> tuple[NodeInfo, ...]:
+    return tuple(node.info for node in text.parse_network_cluster(said) if node.callmanager)
+
+
+def _first(errors: BaseExceptionGroup[TrustbridgeError]) -> TrustbridgeError:
+    first = errors.exceptions[0]
+    return _first(first) if isinstance(first, BaseExceptionGroup) else first
