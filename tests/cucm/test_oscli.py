@@ -315,6 +315,7 @@ def test_a_stale_prompt_does_not_end_the_next_command(client: Client, node: Node
 
     async def twice(shell: Shell, line: str) -> None:
         shell.say("done\nadmin:")  # an Enter too many: the prompt comes twice
+        await asyncio.sleep(0.05)
 
     async def late(shell: Shell, line: str) -> None:
         await asyncio.sleep(0 if echo else 0.4)  # longer than a lone prompt is waited for

@@ -79,6 +79,7 @@ class Terminal(asyncssh.SSHClientSession[str]):
     async def more(self, seconds: float) -> str | None:
         """The next text; None when there is none for so long, or none ever again."""
         if not self._pieces and not self.ended:
+            self._news.clear()
             try:
                 async with asyncio.timeout(max(seconds, 0)):
                     await self._news.wait()
@@ -86,8 +87,6 @@ class Terminal(asyncssh.SSHClientSession[str]):
                 return None
         text = "".join(self._pieces) or None
         self._pieces = []
-        if not self.ended:
-            self._news.clear()
         return text
 
 
