@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 from tests.e2e.site import Site
-from tests.lab.prepared import Prepared, remember_keys
+from tests.lab.prepared import Prepared, lighten
 
 
 @pytest.fixture(scope="session")
@@ -13,10 +13,10 @@ def prepared(tmp_path_factory: pytest.TempPathFactory) -> Prepared:
     return Prepared.once(tmp_path_factory)
 
 
-@pytest.fixture(scope="session", autouse=True)
-def _keys_read_once() -> Iterator[None]:
+@pytest.fixture(scope="module", autouse=True)
+def _light() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
-        remember_keys(patch)
+        lighten(patch)
         yield
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 from tests.lab.prepared import LiveLab, Prepared, lab_definition
 
+from trustbridge import atomicfile
 from trustbridge.lab.definition import PhonesDefinition
 from trustbridge.pki.certificate import Certificate
 from trustbridge.pki.issue import KeyName, Organisation, self_signed
@@ -57,6 +58,6 @@ class Site:
             days=days,
             key=key,
         )
-        (place / f"{unit}.key").write_bytes(made.key_pem())
-        (place / f"{unit}.pem").write_text(made.certificate.pem())
+        atomicfile.write(place / f"{unit}.key", made.key_pem())
+        atomicfile.write(place / f"{unit}.pem", made.certificate.pem().encode())
         return made.certificate

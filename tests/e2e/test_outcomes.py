@@ -23,6 +23,7 @@ from tests.lab.prepared import (
     refusals,
 )
 
+from trustbridge import atomicfile
 from trustbridge.lab.phone import LabPhone
 from trustbridge.pki.issue import Organisation, self_signed
 from trustbridge.pki.units import Store, Unit
@@ -317,7 +318,7 @@ def change(live: LiveLab, name: str, how: Callable[[bytes], bytes]) -> None:
     """Change a file that the destination's TFTP nodes serve, on disk and behind their back."""
     for node in live.destination.definition.nodes:
         path = live.destination.tftp_folder(node.name) / name
-        path.write_bytes(how(path.read_bytes()))
+        atomicfile.write(path, how(path.read_bytes()))
 
 
 def flipped(place: int) -> Callable[[bytes], bytes]:

@@ -54,9 +54,20 @@ CALL_MANAGER, SECURE_CALL_MANAGER = "Cisco CallManager", "Cisco CallManager (TLS
 PATIENCE = 30.0
 
 
-def remember_keys(patch: pytest.MonkeyPatch) -> None:
-    """Read each key from PEM once: OpenSSL checks the primes of an RSA key each time, for some 25 ms."""
-    patch.setattr(Identity, "from_pem", functools.cache(Identity.from_pem))
+_from_pem = functools.cache(Identity.from_pem)
+
+
+def lighten(patch: pytest.MonkeyPatch) -> None:
+    """Leave out what costs a test its time and proves nothing in it: reading the same keys again (OpenSSL checks the
+    primes of each, for some 25 ms), waiting for a disk, passwords that are slow to guess."""
+    patch.setattr(Identity, "from_pem", _from_pem)
+    patch.setattr(os, "fsync", lambda descriptor: None)
+    patch.setattr("trustbridge.services.sftp._SCRYPT_N", 16)
+
+
+def copied(here: Path, there: Path) -> None:
+    """A copy that shares its files. Labs replace files and never write into them; so must tests."""
+    shutil.copytree(here, there, copy_function=os.link)
 
 
 def clock() -> datetime:
@@ -119,6 +130,7 @@ class Prepared:
         """The same for all tests of a run."""
         if not _MADE:
             _MADE.append(cls.make(factory.mktemp("prepared")))
+            gc.freeze()  # so that looking for what a lab has left looks at little else
         return _MADE[0]
 
     @classmethod
@@ -143,7 +155,7 @@ class Prepared:
     def lab(self, folder: Path, definition: LabDefinition) -> Path:
         """The folder of a lab that was never started."""
         atomicfile.private_folder(folder)
-        shutil.copytree(self.folder / "clusters", folder / "clusters")
+        copied(self.folder / "clusters", folder / "clusters")
         atomicfile.write(folder / "definition.json", definition.model_dump_json().encode())
         return folder
 
@@ -151,7 +163,7 @@ class Prepared:
         """A cluster of its own, in `folder`, which nothing serves."""
         name = {"src": "source", "dst": "destination"}[prefix]
         if not folder.exists():
-            shutil.copytree(self.folder / "clusters" / name, folder)
+            copied(self.folder / "clusters" / name, folder)
         return Cluster(name, cluster_definition(prefix, **changes), folder, Ports(SHIFT), now)
 
 

@@ -7,7 +7,6 @@ import contextlib
 import errno
 import json
 import os
-import shutil
 import stat
 from collections.abc import AsyncIterator, Callable, Coroutine
 from dataclasses import replace
@@ -16,7 +15,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import pytest
-from tests.lab.prepared import NOW, Prepared
+from tests.lab.prepared import NOW, Prepared, copied
 
 from trustbridge import atomicfile
 from trustbridge.errors import (
@@ -398,8 +397,20 @@ def limited(writes: int) -> Callable[..., None]:
     return limited
 
 
-def test_an_import_cut_off_between_any_two_files_and_run_again_ends_the_same(
-    prepared: Prepared, source: Cluster, destination: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("types", "writes", "step"),
+    [((BulkType.ITLRECOVERY,), 4, 1), (ALL, 30, 4)],
+    ids=["one type, every point", "all types, every fourth"],
+)
+def test_an_import_cut_off_between_two_files_and_run_again_ends_the_same(
+    prepared: Prepared,
+    source: Cluster,
+    destination: Cluster,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    types: tuple[BulkType, ...],
+    writes: int,
+    step: int,
 ) -> None:
     use_folder(monkeypatch, tmp_path / "files")
 
@@ -410,34 +421,33 @@ def test_an_import_cut_off_between_any_two_files_and_run_again_ends_the_same(
 
     run(shared())
     untouched = tmp_path / "untouched"
-    shutil.copytree(source.folder, untouched)
-    run(source.import_(ALL))
+    copied(source.folder, untouched)
+    run(source.import_(types))
     wanted = {node: held(stores) for node, stores in source.stores.items()}
     recovery = destination.identity("dst-pub", Unit.ITLRECOVERY).certificate
     cut, whole = 0, False
     while not whole:
         folder = tmp_path / f"cut-{cut}"
-        shutil.copytree(untouched, folder)
+        copied(untouched, folder)
         cluster = prepared.cluster(folder, "src")
         told: list[str] = []
         cluster.changed.append(lambda told=told: told.append("."))  # type: ignore[misc] # the default binds it
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(atomicfile, "write", limited(cut))
             try:
-                run(cluster.import_(ALL))
+                run(cluster.import_(types))
                 whole = True
             except OSError:
                 # The one that failed goes by what it had, and says nothing of it.
                 assert vouches(cluster, "src-pub", recovery) == ()
                 assert told == []
-        survivors = [cluster, prepared.cluster(folder, "src")]  # it lives on, or another process takes over
-        for survivor in survivors[cut % 2 :][:1]:
-            run(survivor.import_(ALL))
-            assert {node: held(stores) for node, stores in survivor.stores.items()} == wanted
-            found = prepared.cluster(folder, "src")
+        # It lives on, or another process takes over.
+        survivor = cluster if cut // step % 2 else prepared.cluster(folder, "src")
+        run(survivor.import_(types))
+        for found in (survivor, prepared.cluster(folder, "src")):
             assert {node: held(stores) for node, stores in found.stores.items()} == wanted
-        cut += 1
-    assert cut > 30
+        cut += step
+    assert cut > writes
 
 
 def test_a_full_disk_keeps_an_upload_from_counting(source: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -141,14 +141,19 @@ def limited(writes: int) -> Callable[..., None]:
 
 
 @pytest.mark.usefixtures("quick_keys")
-@pytest.mark.parametrize("ca_signed", [False, True])
+@pytest.mark.parametrize(
+    ("nodes", "ca_signed", "step"),
+    [(("src-pub",), False, 1), (("src-pub", "src-sub1"), True, 4)],
+    ids=["one node, every point", "two nodes and an authority, every fourth"],
+)
 def test_a_creation_cut_off_anywhere_can_be_gone_on_with(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ca_signed: bool
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, nodes: tuple[str, ...], ca_signed: bool, step: int
 ) -> None:
-    definition = cluster_definition("src", ca_signed=ca_signed)
+    changes: dict[str, Any] = {"ca_signed": ca_signed, "nodes": [{"name": name} for name in nodes]}
+    definition = cluster_definition("src", **changes)
     write, cut, whole = atomicfile.write, 0, False
     while not whole:
-        folder = tmp_path / str(cut)
+        folder, before = tmp_path / str(cut), {}
         monkeypatch.setattr(atomicfile, "write", limited(cut))
         try:
             founding.found(definition, folder, NOW)
@@ -157,23 +162,22 @@ def test_a_creation_cut_off_anywhere_can_be_gone_on_with(
             before = tree(folder)
         monkeypatch.setattr(atomicfile, "write", write)
         founding.found(definition, folder, NOW)
-        cluster = loaded(folder, ca_signed=ca_signed)  # each key fits its certificate, or this raises
-        assert len(cluster.identities) == 12
+        cluster = loaded(folder, **changes)  # each key fits its certificate, or this raises
+        assert len(cluster.identities) == 2 + 5 * len(nodes)
         for stores in cluster.stores.values():
             assert stores == cluster.stores["src-pub"]
             for identity in cluster.identities.values():
                 assert set(stores.holding(identity.certificate)) == set(OWN_STORES[identity.unit])
         if ca_signed:
             root = Certificate.from_pem((folder / "authority" / "ca.crt").read_bytes())
-            signed = [cluster.identity(node, Unit.CALLMANAGER).certificate for node in ("src-pub", "src-sub1")]
-            assert all(verifies(certificate, root) for certificate in signed)
-        if not whole:  # what was whole is still the same
-            for node in ("src-pub", "src-sub1"):
-                marker = f"nodes/{node}/identity/.complete"
-                kept = [name for name in before if name.startswith(f"nodes/{node}/identity/") and marker in before]
-                assert {name: before[name] for name in kept}.items() <= tree(folder).items()
-        cut += 1
-    assert cut > 60
+            assert all(verifies(cluster.identity(node, Unit.CALLMANAGER).certificate, root) for node in nodes)
+        for node in nodes:  # what was whole is still the same
+            place = f"nodes/{node}/identity/"
+            if f"{place}.complete" in before:
+                kept = {name: content for name, content in before.items() if name.startswith(place)}
+                assert kept.items() <= tree(folder).items()
+        cut += step
+    assert cut > 25 * len(nodes)
 
 
 @pytest.mark.usefixtures("quick_keys")
