@@ -99,7 +99,9 @@ class Registrations:
             before.since if before is not None and before.node == node else now,
             now + timedelta(seconds=expires),
         )
-        self.last_known[name] = LastKnown(node, registration.contact[0], "Registered", self._registered[name].since, now)
+        self.last_known[name] = LastKnown(
+            node, registration.contact[0], "Registered", self._registered[name].since, now
+        )
         self.rejected.pop(name, None)
         self._tell()
         return RegistrationAnswer.accepted(expires)
