@@ -22,7 +22,7 @@ from trustbridge.pki.certificate import Certificate
 from trustbridge.pki.issue import Organisation, authority, self_signed, signed_by
 from trustbridge.pki.stores import Entry, TrustStores
 from trustbridge.pki.units import Store, Unit
-from trustbridge.services.oscli import Ask
+from trustbridge.services.clishell import Ask
 from trustbridge.trust.lists import check_signature
 from trustbridge.wire import trustlist
 

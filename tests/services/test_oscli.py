@@ -14,7 +14,8 @@ import asyncssh
 import pytest
 
 from trustbridge.errors import PortTaken, SettingsError
-from trustbridge.services.oscli import Ask, CliLimits, CliServer, Command, start_oscli
+from trustbridge.services.clishell import Ask, Command
+from trustbridge.services.oscli import CliLimits, CliServer, start_oscli
 from trustbridge.services.terminal import MORE
 
 USER, PASSWORD = "administrator", "correct horse"

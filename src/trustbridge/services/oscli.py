@@ -1,10 +1,9 @@
 """The OS command line of a node over SSH: an interactive shell on a pseudo-terminal, and nothing else.
 
-No commands by `exec`, no SFTP, no forwarding, as on a real node. What the commands do is a `Shell`'s business: a
-command is an asynchronous generator that yields what it says and, where it needs to know something, an `Ask`. Here is
-what a terminal session is made of: log-in, prompt, line editing, pages, Ctrl-C, limits.
+No commands by `exec`, no SFTP, no forwarding, as on a real node. What is said on it stands in `services.clishell`; here
+are log-in, channels and limits.
 
-What happens goes to this module's logger: who came and went, refused log-ins, and which commands ran. What is typed
+What happens goes to the loggers of these two: who came and went, refused log-ins, and which commands ran. What is typed
 otherwise is never written there: it may be a password, or a key pasted at the wrong place.
 """
 
@@ -13,63 +12,25 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import re
-from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
 
 import asyncssh
 
 from trustbridge.errors import SettingsError
 from trustbridge.exchange.ssh import MODERN, Algorithms
+from trustbridge.services.clishell import Conversation, Shell
 from trustbridge.services.hostkey import read_or_make
 from trustbridge.services.listening import port_taken
 from trustbridge.services.sftp_files import printable
-from trustbridge.services.terminal import EndOfInput, HungUp, Interrupted, Terminal
+from trustbridge.services.terminal import HungUp, Terminal
 
 _LOG = logging.getLogger(__name__)
 
-PROMPT = "admin:"
-_STARTING = "Command Line Interface is starting up, please wait ...\n\n"
-_PAGINATION = re.compile(r"set\s+cli\s+pagination\s+(on|off)", re.IGNORECASE)
-_LEAVING = re.compile(r"(?:exit|quit|logout)", re.IGNORECASE)
 #: Seconds that stopping waits for sessions to end, before their connections are cut.
 _STOP_SECONDS = 2.0
 _KEEPALIVE_SECONDS = 30.0
-
-
-@dataclass(frozen=True, slots=True)
-class Ask:
-    """A question of a command; the answer is what the `yield` gives.
-
-    Attributes:
-        prompt: the question; the answer is typed on the same line.
-        secret: the answer is not echoed.
-        paste: the answer has several lines, up to the end of a PEM block or an empty line.
-    """
-
-    prompt: str
-    secret: bool = False
-    paste: bool = False
-
-
-Command = AsyncGenerator[str | Ask, str]
-"""A command that runs: yields text (lines end in newlines) and questions."""
-
-
-class Shell(Protocol):
-    """What a node does with command lines."""
-
-    @property
-    def greeting(self) -> str:
-        """What it says before the first prompt."""
-
-    def name(self, line: str) -> str | None:
-        """The command's own words, without what was typed behind them; None for what is no command."""
-
-    def run(self, line: str) -> Command:
-        """Carry out a command line that is not empty; it may be unknown."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -283,8 +244,7 @@ class _Session(asyncssh.SSHServerSession[bytes]):
 
     async def _run(self) -> None:
         try:
-            await self._greet()
-            await self._serve()
+            await Conversation(self._house.shell, self._terminal, self._visitor.who).hold(self._house.startup_seconds)
         except HungUp:
             _LOG.info("%s is gone or was silent for too long", self._visitor.who)
         except asyncio.CancelledError:
@@ -294,87 +254,6 @@ class _Session(asyncssh.SSHServerSession[bytes]):
         finally:
             with contextlib.suppress(OSError):
                 self._channel.exit(0)
-
-    async def _greet(self) -> None:
-        terminal = self._terminal
-        await terminal.say(_STARTING)
-        if self._house.startup_seconds:
-            await asyncio.sleep(self._house.startup_seconds)
-        await terminal.say(self._house.shell.greeting)
-
-    async def _serve(self) -> None:
-        terminal = self._terminal
-        while True:
-            terminal.new_page()
-            self._write(PROMPT)
-            try:
-                line = (await terminal.line()).strip()
-            except Interrupted:
-                continue
-            except EndOfInput:
-                self._write("\r\n")
-                return
-            if _LEAVING.fullmatch(line):
-                _LOG.info("%s logged out", self._visitor.who)
-                return
-            if pagination := _PAGINATION.fullmatch(line):
-                terminal.paging = pagination[1].lower() == "on"
-                await terminal.say(f"Automatic pagination is turned {pagination[1].lower()}\n")
-            elif line:
-                _LOG.info("%s: %s", self._visitor.who, self._house.shell.name(line) or "an unknown command")
-                await self._carry_out(line)
-
-    async def _carry_out(self, line: str) -> None:
-        """Run one command to its end, or until Ctrl-C."""
-        command = self._house.shell.run(line)
-        try:
-            await self._converse(command)
-        except (Interrupted, EndOfInput):
-            self._terminal.new_page()
-        finally:
-            await command.aclose()
-
-    async def _converse(self, command: Command) -> None:
-        terminal = self._terminal
-        answer: str | None = None
-        while True:
-            try:
-                said = await self._interruptible(command.asend(answer) if answer is not None else anext(command))
-            except StopAsyncIteration:
-                return
-            answer = None
-            if isinstance(said, str):
-                if not await terminal.say(said):
-                    return
-                continue
-            terminal.new_page()
-            self._write(said.prompt.replace("\n", "\r\n"))
-            if said.paste:
-                self._write("\r\n")
-                answer = await terminal.pasted()
-            else:
-                answer = await terminal.line(echo=not said.secret)
-
-    async def _interruptible(self, step: Awaitable[str | Ask]) -> str | Ask:
-        """The next thing a command says; Ctrl-C cancels what it does meanwhile."""
-        task = asyncio.ensure_future(step)
-        interrupted = False
-
-        def interrupt() -> None:
-            nonlocal interrupted
-            interrupted = task.cancel()
-
-        self._terminal.on_interrupt = interrupt
-        try:
-            return await task
-        except asyncio.CancelledError:
-            current = asyncio.current_task()
-            if not interrupted or (current is not None and current.cancelling()):
-                raise
-            self._write("^C\r\n")
-            raise Interrupted from None
-        finally:
-            self._terminal.on_interrupt = None
 
 
 async def start_oscli(

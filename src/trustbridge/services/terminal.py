@@ -212,6 +212,10 @@ class Terminal:
         if self._closed:
             raise HungUp
 
+    def show(self, text: str) -> None:
+        """Write at once, past the pager: prompts and questions. Lines end as they come."""
+        self._write(text)
+
     def new_page(self) -> None:
         """What is on the screen has been read."""
         self._shown = 0

@@ -12,7 +12,7 @@ from trustbridge.exchange.directory import SftpSettings
 from trustbridge.lab.oscommands.view import NodeView, command, table
 from trustbridge.pki.stores import Added
 from trustbridge.pki.units import ALL, BulkType, bulk_types
-from trustbridge.services.oscli import Ask, Command
+from trustbridge.services.clishell import Ask, Command
 
 _PORT = re.compile(r"[0-9]{1,5}")
 

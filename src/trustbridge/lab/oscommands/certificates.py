@@ -13,7 +13,7 @@ from trustbridge.lab.oscommands.view import NodeView, command, date_with_zone, t
 from trustbridge.pki.certificate import Certificate, KeyKind
 from trustbridge.pki.stores import Entry
 from trustbridge.pki.units import Store, Unit
-from trustbridge.services.oscli import Ask, Command
+from trustbridge.services.clishell import Ask, Command
 
 _SUFFIX: Final = ".pem"
 _TRUST: Final = "-trust"

@@ -11,7 +11,7 @@ from trustbridge.errors import Refused
 from trustbridge.exchange.directory import SftpSettings, open_sftp
 from trustbridge.exchange.hostkeys import HostKeyPins
 from trustbridge.lab.oscommands.view import ANSWER_AGAIN, NodeView, agreed, command
-from trustbridge.services.oscli import Ask, Command
+from trustbridge.services.clishell import Ask, Command
 
 _OPTIONS = frozenset({"page", "detail", "reverse", "date", "size"})
 

@@ -6,7 +6,7 @@ from trustbridge import atomicfile
 from trustbridge.errors import Refused, TrustbridgeError
 from trustbridge.lab.oscommands import bulk, certificates, files, sql, system, trustlists
 from trustbridge.lab.oscommands.view import FAILED, CommandForm, NodeView
-from trustbridge.services.oscli import Command
+from trustbridge.services.clishell import Command
 
 _FORMS: tuple[CommandForm, ...] = (
     *system.COMMANDS,

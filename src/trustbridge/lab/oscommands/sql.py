@@ -15,7 +15,7 @@ from typing import Final
 from trustbridge.errors import Refused
 from trustbridge.lab.cluster import Cluster
 from trustbridge.lab.oscommands.view import NodeView, command, table
-from trustbridge.services.oscli import Command
+from trustbridge.services.clishell import Command
 
 _Row = Sequence[str | int | None]
 

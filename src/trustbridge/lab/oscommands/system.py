@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from trustbridge.errors import Refused
 from trustbridge.lab.oscommands.view import NodeView, command, date, table
-from trustbridge.services.oscli import Command
+from trustbridge.services.clishell import Command
 
 TVS, TFTP, CALLMANAGER = "Cisco Trust Verification Service", "Cisco Tftp", "Cisco CallManager"
 #: Services that a lab node really runs, where they are activated; `utils service restart` takes these.

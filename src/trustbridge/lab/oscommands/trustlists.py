@@ -12,7 +12,7 @@ from trustbridge.lab.nodefiles import CTL_FILE, ITL_FILE
 from trustbridge.lab.oscommands.view import ANSWER_AGAIN, NodeView, agreed, command, date_with_zone
 from trustbridge.pki.certificate import Certificate
 from trustbridge.pki.units import Unit
-from trustbridge.services.oscli import Ask, Command
+from trustbridge.services.clishell import Ask, Command
 from trustbridge.trust.inspection.values import WireLine
 from trustbridge.trust.inspection.wireview import header_lines, record_lines
 from trustbridge.trust.lists import Signer, check_signature

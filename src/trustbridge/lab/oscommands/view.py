@@ -10,7 +10,7 @@ from typing import Final, Protocol
 from trustbridge.errors import Refused
 from trustbridge.lab.cluster import Cluster
 from trustbridge.lab.profiles import ReleaseProfile
-from trustbridge.services.oscli import Command
+from trustbridge.services.clishell import Command
 
 #: The last line of a command that came to nothing.
 FAILED: Final = "Executed command unsuccessfully\n"
