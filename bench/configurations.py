@@ -36,6 +36,7 @@ def _name(number: int) -> str:
 def _serve(folder: Path, devices: int, pipe: Connection) -> None:
     """The serving process: a TFTP node's files over HTTP."""
     from trustbridge import eventloop
+    from trustbridge.lab import founding
     from trustbridge.lab.cluster import Cluster, Device
     from trustbridge.lab.definition import ClusterDefinition, NodeDefinition
     from trustbridge.lab.nodefiles import NodeFiles
@@ -43,7 +44,7 @@ def _serve(folder: Path, devices: int, pipe: Connection) -> None:
     from trustbridge.services.provisioning import start_provisioning
 
     definition = ClusterDefinition(network="127.77.0.0", nodes=(NodeDefinition(name="pub"),))
-    Cluster.create(definition, folder, datetime.now(UTC))
+    founding.found(definition, folder, datetime.now(UTC))
     cluster = Cluster("bench", definition, folder, Ports(), lambda: datetime.now(UTC))
     cluster.add_devices(Device(_name(number), "CP-8841", 1, "Default") for number in range(devices))
 
