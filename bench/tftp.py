@@ -103,6 +103,8 @@ def generate(host: str, port: int, blksize: int, clients: int, seconds: float) -
             else:
                 raise SystemExit(f"{host} port {port} answered {bytes(buffer[:length])!r}")
     elapsed = time.monotonic() - started
+    for number in connected:  # or servers go on sending to nobody, into the next measurement
+        sockets[number].send(b"\0\5\0\0done\0")
     return {"files": files / elapsed, "load": (time.process_time() - cpu_started) / elapsed, "count": files}
 
 
@@ -139,18 +141,18 @@ def _free_port() -> int:
         return port
 
 
-def _peers(folder: Path, tftpd: str | None, dnsmasq: str | None) -> Iterator[Server]:
+def _peers(folder: Path, tftpd: str, dnsmasq: str) -> Iterator[Server]:
     """The peers that are there; a word about each that isn't."""
     if os.geteuid() != 0:
         print("tftpd-hpa and dnsmasq: skipped, they need root")
         return
-    if tftpd is None:
+    if shutil.which(tftpd) is None:
         print("tftpd-hpa: skipped, no in.tftpd here (Debian package tftpd-hpa, or --tftpd PATH)")
     else:
         port = _free_port()
         command = [tftpd, "-L", "-a", f"127.0.0.1:{port}", "-s", str(folder)]
         yield Server("tftpd-hpa", _silent(command), "127.0.0.1", port)
-    if dnsmasq is None:
+    if shutil.which(dnsmasq) is None:
         print("dnsmasq: skipped, not here (Debian package dnsmasq-base, or --dnsmasq PATH)")
     else:
         command = [
@@ -216,8 +218,8 @@ def _report(servers: list[Server], blksizes: list[int]) -> None:
 def main(argv: list[str] | None = None) -> int:
     """Measure and print; 0 also when peers are missing."""
     parser = argparse.ArgumentParser(prog="bench.tftp", description=__doc__.partition("\n")[0])
-    parser.add_argument("--tftpd", default=shutil.which("in.tftpd", path=_search_path()), help="tftpd-hpa's program")
-    parser.add_argument("--dnsmasq", default=shutil.which("dnsmasq", path=_search_path()), help="dnsmasq's program")
+    parser.add_argument("--tftpd", default=_program("in.tftpd"), help="tftpd-hpa's program")
+    parser.add_argument("--dnsmasq", default=_program("dnsmasq"), help="dnsmasq's program")
     parser.add_argument("--clients", type=int, default=4)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seconds", type=float, default=1.5, help="for each server, block size and round")
@@ -262,8 +264,10 @@ def main(argv: list[str] | None = None) -> int:
     return 0
 
 
-def _search_path() -> str:
-    return os.environ.get("PATH", "") + ":/usr/local/sbin:/usr/sbin:/sbin"
+def _program(name: str) -> str:
+    """Where a program is that may be in root's path only; its bare name when it is nowhere."""
+    path = os.environ.get("PATH", "") + ":/usr/local/sbin:/usr/sbin:/sbin"
+    return shutil.which(name, path=path) or name
 
 
 def _end(server: Server) -> None:

@@ -3,8 +3,8 @@
 RFC 1350 identifies a transfer by the two ends' transfer identifiers (UDP ports); most servers open a socket, or
 start a process, for each. Here one second socket carries all transfers of a listener, told apart by the client's
 address and port, which is what makes thousands of phones at once cheap: an ACK costs one receive, one dictionary
-look-up and one send. Both sockets are drained until they are empty each time the loop finds them readable, and one
-sweep looks after all time-outs.
+look-up and one send. It is drained until it is empty each time the loop finds it readable, and one sweep looks after
+all time-outs.
 
 Listen on one address, not on all, where a machine has several: answers leave from the address that is bound.
 """
@@ -38,8 +38,7 @@ _DATA = int(Opcode.DATA)
 _ACK = int(Opcode.ACK)
 _ERROR = Opcode.ERROR.to_bytes(2)
 
-# A source may need a millisecond for a file, so other work of the loop gets its turn after a few requests.
-_REQUESTS_AT_ONCE = 16
+# Other work of the loop gets its turn after so many.
 _PACKETS_AT_ONCE = 128
 # A whole fleet may boot at once. The kernel's limit may be lower, and then it is what holds.
 _BUFFER_BYTES = 2**21
@@ -139,7 +138,7 @@ class TftpServer:
         self._tick = min(_LONGEST_TICK, limits.timeout / 4)
         self._sweep_handle: asyncio.TimerHandle | None = None
         self._loop = asyncio.get_running_loop()
-        self._loop.add_reader(listener, self._requests_waiting)
+        self._loop.add_reader(listener, self._request_waiting)
         self._loop.add_reader(carrier, self._packets_waiting)
         host, port = listener.getsockname()[:2]
         self.address: tuple[str, int] = (host, port)
@@ -165,15 +164,13 @@ class TftpServer:
 
     # Requests, on the well-known port
 
-    def _requests_waiting(self) -> None:
-        for _ in range(_REQUESTS_AT_ONCE):
-            try:
-                data, client = self._listener.recvfrom(tftp.MAX_REQUEST + 1)
-            except BlockingIOError:
-                return
-            except OSError:  # an ICMP message about an earlier packet
-                continue
-            self._request(data, client)
+    def _request_waiting(self) -> None:
+        # One at a time: the source may need a millisecond for a file, and ACKs should not wait for a whole fleet's.
+        try:
+            data, client = self._listener.recvfrom(tftp.MAX_REQUEST + 1)
+        except OSError:  # an ICMP message about an earlier packet, or nothing after all
+            return
+        self._request(data, client)
 
     def _request(self, data: bytes, client: _Client) -> None:
         if data[:2] == _ERROR:
