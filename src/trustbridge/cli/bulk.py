@@ -75,7 +75,8 @@ def list_(cluster: Cluster, folder: FolderOption = None, as_json: Json = False) 
             item["file"],
             str(item["size"]),
             item["modified"][:19].replace("T", " "),
-            "?" if item["certificates"] is None else str(len(item["certificates"])),
+            ("?" if item["certificates"] is None else str(len(item["certificates"])))
+            + (" [red]unfinished[/]" if item["unfinished"] else ""),
         )
         for item in found["exports"]
     ]
@@ -95,6 +96,8 @@ def list_(cluster: Cluster, folder: FolderOption = None, as_json: Json = False) 
         console.print(screen.table("Consolidated", ("type", "file", "by", "when (UTC)", ""), joined))
     else:
         console.print("Nothing is consolidated yet.")
+    for name in found["garbled"]:
+        console.print(f"[red]{escape(name)} can't be read: export (or consolidate) again on its cluster[/]")
     for name in found["others"]:
         console.print(f"[dim]also there: {escape(name)}[/]")
 

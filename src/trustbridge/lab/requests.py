@@ -310,6 +310,7 @@ def contents_rows(there: Contents) -> dict[str, Any]:
                 "size": export.file.size,
                 "modified": export.file.modified.isoformat(),
                 "certificates": None if export.note is None else sorted(export.note.certificates.values()),
+                "unfinished": export.unfinished,
             }
             for export in there.exports
         ],
@@ -325,5 +326,6 @@ def contents_rows(there: Contents) -> dict[str, Any]:
             }
             for item in there.consolidations.values()
         ],
+        "garbled": list(there.garbled),
         "others": [file.name for file in there.others],
     }
