@@ -79,7 +79,8 @@ class World:
     async def endpoint(self, request: Request) -> Response:
         self.requests.append(request)
         status = self.statuses.pop(0) if self.statuses else 200
-        return Response(status, b'{"message": "words of the node"}', "application/json")
+        headers = (("location", "/elsewhere"),) if status == 302 else ()
+        return Response(status, b'{"message": "words of the node"}', "application/json", headers)
 
     def check(self, user: str, password: str) -> Access:
         self.passwords.append(password)
