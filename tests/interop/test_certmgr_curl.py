@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.lab.prepared import LiveLab, Prepared, lab_definition, remember_keys
+from tests.lab.prepared import LiveLab, Prepared, lab_definition, lighten
 
 from trustbridge.pki.certificate import Certificate
 from trustbridge.pki.issue import Organisation, self_signed
@@ -30,7 +30,7 @@ pytestmark = [
 @pytest.fixture(scope="module")
 def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveLab]:
     with pytest.MonkeyPatch.context() as patch:
-        remember_keys(patch)
+        lighten(patch)
         folder = tmp_path_factory.mktemp("curl") / "lab"
         with LiveLab(Prepared.once(tmp_path_factory).lab(folder, lab_definition())) as live:
             yield live
