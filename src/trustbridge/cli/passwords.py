@@ -5,12 +5,17 @@ from __future__ import annotations
 import os
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import typer
 
 from trustbridge.errors import SettingsError
 
-#: The one secret that may come from the environment.
+if TYPE_CHECKING:
+    from trustbridge.cucm.credentials import Credentials, Realm, Secret
+    from trustbridge.cucm.model import ClusterEntry
+
+#: The SFTP server's; those of clusters are named by `credentials.variable`.
 PASSWORD_VARIABLE = "TRUSTBRIDGE_SFTP_PASSWORD"  # noqa: S105 - the name of a variable
 
 
@@ -45,3 +50,38 @@ def read_password(whose: str, file: Path | None, *, new: bool = False) -> str:
             f"Use --password-file or ${PASSWORD_VARIABLE}, or a key instead.",
         )
     return str(typer.prompt(f"Password of {whose}", hide_input=True, confirmation_prompt=new, err=True))
+
+
+def cluster_credentials(entry: ClusterEntry, folder: Path, *, ask: bool = True) -> Credentials:
+    """A cluster's passwords, each from the environment, else from the file of passwords, else a question.
+
+    Args:
+        folder: the state folder.
+        ask: at the terminal, where there is one; otherwise what is not known stays unknown.
+
+    Raises:
+        SettingsError: a variable is set and empty, or the file can't be read.
+    """
+    from trustbridge.cucm.credentials import Credentials, Realm
+    from trustbridge.storage.passwordfile import PasswordFile
+
+    kept = PasswordFile(folder).get(entry.name)
+    ask = ask and sys.stdin.isatty()
+    found = [_cluster_password(entry, realm, kept.of(realm), ask) for realm in (Realm.OS, Realm.APP)]
+    return Credentials(*found)
+
+
+def _cluster_password(entry: ClusterEntry, realm: Realm, kept: Secret | None, ask: bool) -> Secret | None:
+    from trustbridge.cucm.credentials import Realm, Secret, variable
+
+    name = variable(entry.name, realm)
+    if name in os.environ:
+        if not os.environ[name]:
+            raise SettingsError(f"${name} is empty: it should be the password")
+        return Secret(os.environ[name])
+    if kept is not None or not ask:
+        return kept
+    user = entry.os_user if realm is Realm.OS else entry.app_user
+    question = f"Password of {user}, {realm.words} of {entry.name} (Enter: go without)"
+    typed = str(typer.prompt(question, hide_input=True, default="", show_default=False, err=True))
+    return Secret(typed) if typed else None

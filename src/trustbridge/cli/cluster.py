@@ -1,0 +1,321 @@
+"""`trustbridge cluster`: the clusters one works with, what they are made of, and whether they can be reached."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from trustbridge.cucm.model import ClusterEntry
+
+app = typer.Typer(
+    no_args_is_help=True,
+    help=(
+        "Clusters by name, and what they are made of.\n\n"
+        "Passwords come, for the cluster `source`, from TRUSTBRIDGE_SOURCE_OS_PASSWORD and "
+        "TRUSTBRIDGE_SOURCE_APP_PASSWORD, else from passwords.json in the state folder (0600; `add --lab` writes it), "
+        "else from a question at the terminal. Host keys and TLS certificates are pinned at the first contact, and "
+        "shown."
+    ),
+)
+
+Json = Annotated[bool, typer.Option("--json", help="JSON instead of tables.")]
+Name = Annotated[str, typer.Argument(help="The cluster.")]
+
+
+def state_folder() -> Path:
+    """Where clusters, pins and passwords are kept."""
+    from trustbridge import settings
+
+    return settings.load().state_folder
+
+
+@app.command()
+def add(
+    name: Annotated[
+        str | None, typer.Argument(metavar="NAME", help="Ours, for messages; with --lab: the lab's folder.")
+    ] = None,
+    publisher: Annotated[str | None, typer.Argument(metavar="PUBLISHER", help="Its name or address.")] = None,
+    os_user: Annotated[
+        str | None, typer.Option("--os-user", help="OS administrator: command line, certificate REST.")
+    ] = None,
+    app_user: Annotated[
+        str | None, typer.Option("--app-user", help="Application user: AXL, RisPort70, Control Center.")
+    ] = None,
+    lab: Annotated[bool, typer.Option("--lab", help="Take all clusters of a lab that is up, passwords too.")] = False,
+    ssh_port: Annotated[int, typer.Option("--ssh-port", help="Port of the command line.")] = 22,
+    https_port: Annotated[int, typer.Option("--https-port", help="Port of HTTPS.")] = 8443,
+    tvs_port: Annotated[int, typer.Option("--tvs-port", help="Port of TVS.")] = 2445,
+    http_port: Annotated[int, typer.Option("--http-port", help="Port of files over HTTP.")] = 6970,
+    tftp_port: Annotated[int, typer.Option("--tftp-port", help="Port of TFTP.")] = 69,
+    node_address: Annotated[
+        list[str] | None,
+        typer.Option("--node-address", help="NAME=ADDRESS: where a node is reached, if not where the cluster says."),
+    ] = None,
+    legacy_ssh: Annotated[
+        bool, typer.Option("--legacy-ssh", help="Offer old SSH algorithms too; weakens the connection.")
+    ] = False,
+    axl_schema: Annotated[
+        Path | None, typer.Option("--axl-schema", help="Folder of a newer AXL schema than the one that comes along.")
+    ] = None,
+    replace: Annotated[bool, typer.Option("--replace", help="Instead of the one of that name.")] = False,
+) -> None:
+    """Name a cluster, or take those of a lab: `cluster add --lab [FOLDER]`. Nothing is asked of it yet."""
+    from trustbridge.cucm.model import ClusterEntry
+    from trustbridge.errors import SettingsError
+    from trustbridge.storage.inventory import Inventory
+
+    if lab:
+        if publisher is not None or os_user is not None or app_user is not None:
+            raise SettingsError("--lab knows users and publishers: it goes with a folder and nothing else")
+        _add_lab(None if name is None else Path(name), replace)
+        return
+    if name is None or publisher is None or os_user is None or app_user is None:
+        raise SettingsError(
+            "a cluster is NAME PUBLISHER --os-user USER --app-user USER", "Or take those of a lab: --lab [FOLDER]."
+        )
+    entry = ClusterEntry(
+        name=name,
+        publisher=publisher,
+        os_user=os_user,
+        app_user=app_user,
+        ssh_port=ssh_port,
+        https_port=https_port,
+        tvs_port=tvs_port,
+        http_port=http_port,
+        tftp_port=tftp_port,
+        node_addresses=tuple(_pair(one) for one in node_address or ()),
+        legacy_ssh=legacy_ssh,
+        axl_schema=None if axl_schema is None else str(axl_schema.absolute()),
+    )
+    Inventory(state_folder()).add(entry, replace=replace)
+    typer.echo(f"{name} is known; see whether it can be reached: trustbridge cluster test {name}")
+
+
+def _pair(text: str) -> tuple[str, str]:
+    from trustbridge.errors import SettingsError
+
+    name, sign, address = text.partition("=")
+    if not sign:
+        raise SettingsError(f"--node-address {text}: NAME=ADDRESS is expected")
+    return name, address
+
+
+def _add_lab(folder: Path | None, replace: bool) -> None:
+    """The clusters of a lab that is up: as its control socket tells."""
+    from trustbridge.cli.lab import ask_lab
+    from trustbridge.cucm.credentials import Credentials, Secret
+    from trustbridge.storage.inventory import Inventory
+    from trustbridge.storage.passwordfile import PasswordFile
+
+    found = ask_lab(folder, "Asking the lab", do="status")
+    accounts = {
+        cluster["name"]: ask_lab(folder, "Asking the lab", do="credentials", cluster=cluster["name"])
+        for cluster in found["clusters"]
+    }
+    entries = [_lab_entry(cluster, found["ports"], accounts[cluster["name"]]) for cluster in found["clusters"]]
+    inventory, passwords = Inventory(state_folder()), PasswordFile(state_folder())
+    known = inventory.all()
+    again = all(entry.name not in known or known[entry.name].publisher == entry.publisher for entry in entries)
+    inventory.add(*entries, replace=replace or again)
+    for entry in entries:
+        os_account, app_account = accounts[entry.name]["os"], accounts[entry.name]["application"]
+        passwords.keep(entry.name, Credentials(Secret(os_account["password"]), Secret(app_account["password"])))
+    typer.echo(f"known now: {', '.join(entry.name for entry in entries)}; passwords are in {passwords.path} (0600)")
+
+
+def _lab_entry(cluster: dict[str, Any], ports: dict[str, int], accounts: dict[str, Any]) -> ClusterEntry:
+    from trustbridge.cucm.model import ClusterEntry
+
+    addresses = tuple((node["name"], node["address"]) for node in cluster["nodes"])
+    return ClusterEntry(
+        name=cluster["name"],
+        publisher=next(node["address"] for node in cluster["nodes"] if node["publisher"]),
+        os_user=accounts["os"]["user"],
+        app_user=accounts["application"]["user"],
+        ssh_port=ports["ssh"],
+        https_port=ports["https"],
+        tvs_port=ports["tvs"],
+        http_port=ports["provisioning"],
+        tftp_port=ports["tftp"],
+        node_addresses=addresses,
+    )
+
+
+@app.command("list")
+def list_clusters(as_json: Json = False) -> None:
+    """The clusters that are known. Asks nobody."""
+    import dataclasses
+
+    from trustbridge.cli import clusterview, screen
+    from trustbridge.storage.inventory import Inventory
+
+    known = Inventory(state_folder()).all()
+    if as_json:
+        screen.print_json([dataclasses.asdict(entry) for entry in known.values()])
+    elif known:
+        clusterview.show_list(screen.console(), list(known.values()))
+    else:
+        typer.echo("no cluster is known; name one: trustbridge cluster add --help")
+
+
+@app.command()
+def show(
+    name: Name,
+    as_json: Json = False,
+    as_csv: Annotated[bool, typer.Option("--csv", help="The certificates as CSV.")] = False,
+    alone: Annotated[bool, typer.Option("--alone", help="Do not ask the other clusters whom they trust.")] = False,
+) -> None:
+    """A cluster: nodes, services, and its certificates with who of the other known clusters holds them."""
+    import asyncio
+
+    from trustbridge.cli import clusterview, screen
+    from trustbridge.errors import SettingsError
+
+    if as_json and as_csv:
+        raise SettingsError("--json and --csv exclude each other")
+    found = asyncio.run(_collect(name, alone))
+    if as_json:
+        screen.print_json(found)
+    elif as_csv:
+        typer.echo(clusterview.as_csv(found["certificates"]), nl=False)
+    else:
+        clusterview.show_cluster(screen.console(), found)
+
+
+async def _collect(name: str, alone: bool) -> dict[str, Any]:
+    """Everything `show` shows, as JSON has it."""
+    import asyncio
+
+    from trustbridge.cli import clusterview
+    from trustbridge.cli.passwords import cluster_credentials
+    from trustbridge.cucm.cluster import Cluster
+    from trustbridge.errors import AuthenticationRefused, IdentityChanged, TrustbridgeError
+    from trustbridge.storage.inventory import Inventory
+
+    state = state_folder()
+    inventory = Inventory(state)
+    entry = inventory.get(name)
+    others = [] if alone else [other for other in inventory.all().values() if other.name != name]
+    notes: list[str] = []
+
+    async def held_by(other: ClusterEntry) -> list[tuple[str, str, str]]:
+        """(fingerprint, cluster, store) of what another cluster's publisher trusts."""
+        try:
+            credentials = cluster_credentials(other, state, ask=False)
+            async with Cluster.open(other, credentials, state=state, on_first_contact=_pinned) as cluster:
+                trusted = await cluster.trusted((await cluster.publisher()).name)
+        except TrustbridgeError as error:
+            notes.append(f"{other.name} was not asked whom it trusts: {error.message}")
+            return []
+        return [(one.certificate.sha256, other.name, str(one.store)) for one in trusted]
+
+    credentials = cluster_credentials(entry, state)
+    async with Cluster.open(entry, credentials, state=state, on_first_contact=_pinned) as cluster:
+        release, nodes = await cluster.release(), await cluster.nodes()
+        services: dict[str, list[dict[str, Any]]] = {}
+        for node in nodes:
+            try:
+                services[node.name] = [
+                    {"name": one.name, "running": one.running, "since": one.since}
+                    for one in await cluster.services(node.name)
+                ]
+            except (AuthenticationRefused, IdentityChanged):
+                raise
+            except TrustbridgeError as error:
+                notes.append(f"services of {node.name} are not known: {error.message}")
+        mode, rollback = await cluster.security_mode(), await cluster.prepare_for_rollback()
+        asking = asyncio.gather(*(held_by(other) for other in others))
+        identities, holders = await asyncio.gather(cluster.identities(), asking)
+        return {
+            "name": name,
+            "publisher": entry.publisher,
+            "release": str(release),
+            "security": mode,
+            "prepare_for_rollback": rollback,
+            "nodes": [
+                {
+                    "name": node.name,
+                    "address": entry.address_of(node),
+                    "publisher": node.publisher,
+                    "services": services.get(node.name),
+                }
+                for node in nodes
+            ],
+            "certificates": clusterview.certificate_rows(identities, [one for found in holders for one in found]),
+            "notes": notes,
+            "ways": [[question, str(interface)] for question, interface in cluster.ways()],
+            "detours": list(cluster.detours()),
+        }
+
+
+def _pinned(words: str) -> None:
+    typer.echo(words, err=True)
+
+
+@app.command("test")
+def try_cluster(name: Name, as_json: Json = False) -> None:
+    """Try each interface of a cluster's publisher in turn, and say what came of it.
+
+    A password that was refused is not tried again by another interface: too many wrong ones lock an account.
+    """
+    import asyncio
+
+    from trustbridge.cli import clusterview, screen
+
+    found, code = asyncio.run(_try_all(name))
+    if as_json:
+        screen.print_json(found)
+    else:
+        clusterview.show_trials(screen.console(), name, found)
+    if code:
+        raise typer.Exit(code)
+
+
+async def _try_all(name: str) -> tuple[list[dict[str, Any]], int]:
+    from trustbridge.cli.passwords import cluster_credentials
+    from trustbridge.cucm.cluster import Cluster
+    from trustbridge.cucm.credentials import REALM_OF, Realm
+    from trustbridge.cucm.model import Interface
+    from trustbridge.errors import AuthenticationRefused, NotSupported, TrustbridgeError
+    from trustbridge.storage.inventory import Inventory
+
+    state = state_folder()
+    entry = Inventory(state).get(name)
+    trials: Sequence[Interface] = (*REALM_OF, Interface.TFTP)
+    refused: set[Realm | None] = set()
+    rows: list[dict[str, Any]] = []
+    code = 0
+    async with Cluster.open(entry, cluster_credentials(entry, state), state=state, on_first_contact=_pinned) as cluster:
+        for interface in trials:
+            row: dict[str, Any] = {"interface": str(interface), "works": False, "words": "", "hint": ""}
+            realm = REALM_OF.get(interface)
+            if realm is not None and realm in refused:
+                row |= {"works": None, "words": f"not tried: the password of the {realm.words} was refused"}
+            else:
+                try:
+                    row |= {"works": True, "words": await cluster.try_interface(interface)}
+                except TrustbridgeError as error:
+                    row |= {"words": error.message, "hint": error.hint}
+                    if isinstance(error, AuthenticationRefused):
+                        refused.add(realm)
+                    if interface is Interface.REST and isinstance(error, NotSupported):
+                        row["works"] = None  # before 14 that is as it should be
+                    else:
+                        code = code or error.exit_code
+            rows.append(row)
+    return rows, code
+
+
+@app.command()
+def remove(name: Name) -> None:
+    """Forget a cluster, and the passwords kept for it. Pinned identities stay."""
+    from trustbridge.storage.inventory import Inventory
+    from trustbridge.storage.passwordfile import PasswordFile
+
+    Inventory(state_folder()).remove(name)
+    PasswordFile(state_folder()).forget(name)
+    typer.echo(f"forgotten: {name}")

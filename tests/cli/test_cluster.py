@@ -1,0 +1,188 @@
+"""`trustbridge cluster` without anybody to talk to: what it keeps, what it refuses, and where passwords come from."""
+
+from __future__ import annotations
+
+import json
+import stat
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner
+
+from trustbridge.cli import cluster as command
+from trustbridge.cli import clusterview
+from trustbridge.cli.cluster import app
+from trustbridge.cli.passwords import cluster_credentials
+from trustbridge.cucm.credentials import Credentials, Secret
+from trustbridge.cucm.model import ClusterEntry, NodeIdentity
+from trustbridge.errors import SettingsError
+from trustbridge.pki.issue import Organisation, self_signed
+from trustbridge.pki.units import Unit
+from trustbridge.storage.inventory import Inventory
+from trustbridge.storage.passwordfile import PasswordFile
+
+ENTRY = ClusterEntry(name="source", publisher="127.0.0.1", os_user="administrator", app_user="axluser", ssh_port=1)
+ACCOUNTS = ("--os-user", "administrator", "--app-user", "axluser")
+
+
+@pytest.fixture
+def state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("TRUSTBRIDGE_STATE_FOLDER", str(tmp_path / "state"))
+    return tmp_path / "state"
+
+
+def run(*arguments: str) -> str:
+    result = CliRunner().invoke(app, arguments)
+    if result.exception is not None and not isinstance(result.exception, SystemExit):
+        raise result.exception
+    return result.output
+
+
+def test_a_cluster_is_added_listed_and_removed(state: Path) -> None:
+    assert "no cluster is known" in run("list")
+    run("add", "source", "cm1.example.com", *ACCOUNTS, "--ssh-port", "2222", "--node-address", "cm2=192.0.2.2")
+    assert Inventory(state).get("source") == ClusterEntry(
+        name="source",
+        publisher="cm1.example.com",
+        os_user="administrator",
+        app_user="axluser",
+        ssh_port=2222,
+        node_addresses=(("cm2", "192.0.2.2"),),
+    )
+    assert "cm1.example.com" in run("list")
+    assert json.loads(run("list", "--json"))[0]["ssh_port"] == 2222
+    run("remove", "source")
+    assert Inventory(state).all() == {}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("add", "source"), "NAME PUBLISHER"),
+        (("add", "source", "cm1"), "NAME PUBLISHER"),
+        (("add", "so urce", "cm1", *ACCOUNTS), "can't be a cluster's name"),
+        (("add", "source", "cm1", *ACCOUNTS, "--ssh-port", "0"), "ssh_port should be a port"),
+        (("add", "source", "cm1", *ACCOUNTS, "--node-address", "cm2"), "NAME=ADDRESS is expected"),
+        (("add", "--lab", "folder", "cm1"), "--lab knows"),
+        (("show", "nobody"), "no cluster is called nobody"),
+        (("test", "nobody"), "no cluster is called nobody"),
+        (("remove", "nobody"), "no cluster is called nobody"),
+        (("show", "nobody", "--json", "--csv"), "exclude each other"),
+    ],
+)
+def test_what_makes_no_sense_is_refused(state: Path, arguments: tuple[str, ...], said: str) -> None:
+    with pytest.raises(SettingsError) as caught:
+        run(*arguments)
+    assert said in caught.value.message
+
+
+def test_a_password_comes_from_the_environment_then_the_file_and_else_is_unknown(
+    state: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert cluster_credentials(ENTRY, state) == Credentials()  # nobody sits at a terminal
+    PasswordFile(state).keep("source", Credentials(Secret("kept 1"), Secret("kept 2")))
+    monkeypatch.setenv("TRUSTBRIDGE_SOURCE_OS_PASSWORD", "given")
+    assert cluster_credentials(ENTRY, state) == Credentials(Secret("given"), Secret("kept 2"))
+    monkeypatch.setenv("TRUSTBRIDGE_SOURCE_OS_PASSWORD", "")
+    with pytest.raises(SettingsError, match="TRUSTBRIDGE_SOURCE_OS_PASSWORD is empty"):
+        cluster_credentials(ENTRY, state)
+
+
+def test_a_person_at_a_terminal_is_asked_and_may_go_without(state: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+
+    def prompt(question: str, **options: Any) -> str:
+        assert options["hide_input"]
+        asked.append(question)
+        return "typed" if "administrator" in question else ""
+
+    monkeypatch.setattr("sys.stdin.isatty", lambda: True)
+    monkeypatch.setattr("typer.prompt", prompt)
+    assert cluster_credentials(ENTRY, state) == Credentials(Secret("typed"), None)
+    assert len(asked) == 2
+    assert cluster_credentials(ENTRY, state, ask=False) == Credentials()
+
+
+def test_the_clusters_of_a_lab_come_with_ports_users_and_passwords_apart(
+    state: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def ask_lab(folder: Path | None, title: str, **request: Any) -> Any:
+        if request["do"] == "credentials":
+            return {
+                "os": {"user": "administrator", "password": "secret 1"},
+                "application": {"user": "axluser", "password": "secret 2"},
+            }
+        nodes = [
+            {"name": "pub", "address": "127.1.0.1", "publisher": True},
+            {"name": "sub", "address": "127.1.0.2", "publisher": False},
+        ]
+        ports = {"ssh": 20022, "https": 28443, "tvs": 22445, "provisioning": 26970, "tftp": 20069}
+        return {"clusters": [{"name": "source", "nodes": nodes}], "ports": ports}
+
+    monkeypatch.setattr("trustbridge.cli.lab.ask_lab", ask_lab)
+    said = run("add", "--lab")
+    assert Inventory(state).get("source") == ClusterEntry(
+        name="source",
+        publisher="127.1.0.1",
+        os_user="administrator",
+        app_user="axluser",
+        ssh_port=20022,
+        https_port=28443,
+        tvs_port=22445,
+        http_port=26970,
+        tftp_port=20069,
+        node_addresses=(("pub", "127.1.0.1"), ("sub", "127.1.0.2")),
+    )
+    assert PasswordFile(state).get("source") == Credentials(Secret("secret 1"), Secret("secret 2"))
+    assert stat.S_IMODE((state / "passwords.json").stat().st_mode) == 0o600
+    assert "secret" not in said + (state / "clusters.toml").read_text()
+    Inventory(state).add(ClusterEntry("source", "cm1", "a", "b"), replace=True)
+    with pytest.raises(SettingsError, match="there already"):
+        run("add", "--lab")  # another cluster of that name is not overwritten
+    run("add", "--lab", "--replace")
+    assert Inventory(state).get("source").publisher == "127.1.0.1"
+
+
+def test_an_expiry_says_how_long_and_in_which_colour() -> None:
+    now = datetime.now(UTC).replace(microsecond=0)
+
+    def row(days: int) -> dict[str, Any]:
+        identity = self_signed(
+            node="pub",
+            unit=Unit.TVS,
+            common_name="pub",
+            organisation=Organisation(ou="UC", o="x", l="K", st="M", c="PL"),
+            now=now - timedelta(days=200),
+            days=200 + days,
+            key="p256",
+        )
+        (found,) = clusterview.certificate_rows(
+            [NodeIdentity("pub", Unit.TVS, identity.certificate)],
+            [(identity.certificate.sha256, "other", "TVS-trust"), ("ff", "other", "tomcat-trust")],
+            now,
+        )
+        return found
+
+    assert [row(days)["days_left"] for days in (-3, 10, 80, 400)] == [-3, 10, 80, 400]
+    shown = [clusterview._expiry(row(days)) for days in (-3, 10, 80, 400)]
+    assert [text.partition("[")[2].partition("]")[0] for text in shown] == ["red", "red", "yellow", "green"]
+    assert "(expired)" in shown[0]
+    assert "(10 days)" in shown[1]
+    assert row(10)["held_by"] == {"other": ["TVS-trust"]}
+    assert row(10)["key"] == "EC 256"
+    assert row(-3)["problems"]
+    assert clusterview.as_csv([row(10)]).splitlines()[1].endswith("other: TVS-trust")
+
+
+def test_an_interface_nobody_answers_is_a_line_with_what_to_do_and_an_exit_code(state: Path) -> None:
+    Inventory(state).add(ClusterEntry("source", "127.0.0.1", "a", "b", ssh_port=1, https_port=1, http_port=1))
+    PasswordFile(state).keep("source", Credentials(Secret("x"), None))
+    result = CliRunner().invoke(app, ["test", "source", "--json"])
+    assert result.exit_code == 4
+    rows = {one["interface"]: one for one in json.loads(result.stdout)}
+    assert not any(one["works"] for one in rows.values())
+    assert rows["command line"]["hint"]
+    assert "no password" in rows["AXL"]["words"]
+    assert command.state_folder() == state
