@@ -173,3 +173,13 @@ def test_every_node_refuses_wrong_passwords_and_accounts_without_the_right(prepa
             here.axl(cluster, lambda axl: axl.release(), user=os_user, password=os_password)
         with pytest.raises(Refused, match="guest may not do this"):
             here.axl(cluster, lambda axl: axl.release(), user="guest", password="guest-password")
+
+
+def test_a_lab_that_stops_leaves_no_reset_behind(prepared: Prepared, tmp_path: Path) -> None:
+    with driver(prepared, tmp_path, 10) as here:
+        live = here.live
+        live.boot()
+        for phone in live.phones:
+            here.axl(live.source, lambda axl, name=phone.name: axl.reset(name))  # type: ignore[misc] # mypy and defaults
+        live.do(live.lab.fleet.stop())
+        assert [name for name in live.leftovers() if "Fleet.boot" in name] == []
