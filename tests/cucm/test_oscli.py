@@ -114,6 +114,7 @@ class Node:
     sessions: int = 0
     wrong_keys: int = 0
     interrupts: int = 0
+    lost: int = 0
     terminal: tuple[str | None, int] = (None, 0)
 
     async def handle(self, process: asyncssh.SSHServerProcess[str]) -> None:
@@ -153,6 +154,9 @@ class Node:
 class Server(asyncssh.SSHServer):
     def __init__(self, node: Node) -> None:
         self.node = node
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self.node.lost += 1
 
     def begin_auth(self, username: str) -> bool:
         return True
@@ -581,6 +585,16 @@ def test_a_command_that_takes_too_long_says_what_was_seen(client: Client, node: 
     assert node.sessions == 2
 
 
+def test_a_question_that_repeats_a_secret_is_masked(client: Client, node: Node) -> None:
+    async def check(shell: Shell, line: str) -> None:
+        password = await shell.ask("Password:", echo=False)
+        await shell.ask(f"Is {password} right (y/n)?")
+
+    node.commands["set cert bulk sftp"] = check
+    with pytest.raises(Garbled, match=r"Is \*{8} right"):
+        client.run("set cert bulk sftp", {"password": SecretAnswer(SFTP_PASSWORD)})
+
+
 def test_what_was_seen_is_cut_after_secrets_are_masked(client: Client, node: Node) -> None:
     async def slow(shell: Shell, line: str) -> None:
         shell.say(await shell.ask("Password:", echo=False) + "y" * 290)
@@ -602,6 +616,8 @@ def test_a_prompt_that_never_comes_is_unreachable(client: Client, node: Node) ->
             ):
                 async with client(port, login_timeout=0.5):
                     pass
+            await asyncio.sleep(0.1)
+            assert node.lost == 1
 
     asyncio.run(scenario())
 

@@ -184,12 +184,20 @@ def test_blocks_without_blank_lines_between_are_told_apart() -> None:
         ("Unit: tomcat\nType: own\nIssuer: CN=a\n", 1),
         ("Unit: tomcat\nName: a\nName: b\n", 3),
         ("Unit: tomcat\nName: a\nExpires: soon\n", 1),
+        ("Type: own\nName: orphan\n\nUnit: tomcat\nType: own\nName: tomcat\n", 1),
+        ("tomcat/tomcat.pem: x\ntomcat-ECDSA/tomcat-ECDSA.pem: Self\ufffdsigned\n", 2),
+        ("tomcat/tomcat.pem: x\ntomcat-ECDSA/tomcat-ECDSA.pem: Self\x01signed\n", 2),
     ],
 )
 def test_a_damaged_listing_is_refused_with_its_line(text: str, line: int) -> None:
     for parse in (parsers.parse_own_certificates, parsers.parse_trusted_certificates):
         with pytest.raises(Garbled, match=rf"^line {line} "):
             parse(text)
+
+
+def test_what_means_nothing_is_passed_over() -> None:
+    text = "Please wait ...\n********\ntomcat/tomcat.pem: Self-signed\nExecuted command successfully\n"
+    assert [entry.path for entry in parsers.parse_own_certificates(text)] == ["tomcat/tomcat.pem"]
 
 
 def test_a_node_without_own_certificates_is_not_believed() -> None:
@@ -295,6 +303,13 @@ def test_an_itl_of_an_old_release_without_checksums() -> None:
     assert itl.records[1].function == "TVS"
 
 
+def test_a_token_that_did_not_sign_is_told_from_one_that_did() -> None:
+    text = sample("show-itl-old").replace(
+        "6       SERIALNUMBER    8 ", "This etoken was not used to sign the ITL file.\n#"
+    )
+    assert [record.signed for record in parsers.parse_trust_list(text).records] == [True, False]
+
+
 def test_no_trust_list_and_one_that_fails_its_verification() -> None:
     none = parsers.parse_trust_list(sample("show-ctl-none"))
     assert (none.present, none.verified, none.records) == (False, None, ())
@@ -346,6 +361,7 @@ def test_an_import_says_what_wants_a_restart() -> None:
         ("Certificate already exists in the trust store\n", True, True),
         ("Error: the certificate could not be imported\nExecuted command unsuccessfully\n", False, False),
         ("The certificate was not deleted\n", False, False),
+        ("This certificate already exists: not imported again\n", True, True),
         ("Successfully deleted certificate tomcat-trust/not-failed.error.pem.\n", True, False),
         ("Executed command unsuccessfully\n", False, False),
     ],

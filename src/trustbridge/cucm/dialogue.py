@@ -172,9 +172,7 @@ class Dialogue:
         self.length += len(text)
         self._tail += text
         if len(self._tail) > 2 * _TAIL:
-            # Whole lines, so that the middle of one is never taken for its beginning.
-            cut = self._tail[-_TAIL:]
-            self._tail = "\n" + cut.partition("\n")[2] if "\n" in cut else "…" + cut
+            self._tail = self._tail[-_TAIL:]
 
     @property
     def seen(self) -> str:
