@@ -89,7 +89,18 @@ def fault(text: str, code: int | None = None) -> bytes:
     ).encode()
 
 
+VERSION = (
+    f'<e:Envelope xmlns:e="{soap.SOAP}"><e:Body><getCCMVersionResponse><return><componentVersion><version>14.0</version>'
+    "</componentVersion></return></getCCMVersionResponse></e:Body></e:Envelope>"
+).encode()
+
+
 # What it reads.
+
+
+def test_an_answer_is_read_in_whatever_namespace_it_stands(world: SoapWorld) -> None:
+    world.app = saying(200, VERSION)
+    assert ask(world, lambda axl: axl.release()) == Release.parse("14.0")
 
 
 def test_the_release_is_found_in_whatever_schema_the_node_speaks(world: SoapWorld) -> None:
@@ -301,7 +312,7 @@ def test_faults_that_speak_of_load_are_waited_for_and_then_said(world: SoapWorld
             Garbled,
             "other",
         ),
-        (200, b'<!DOCTYPE x><e:Envelope xmlns:e="%s"/>' % soap.SOAP.encode(), Garbled, "no SOAP"),
+        (200, b"<!DOCTYPE x>" + VERSION, Garbled, "no SOAP"),
     ],
 )
 def test_what_no_node_should_say_is_one_clear_error(

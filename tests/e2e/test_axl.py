@@ -179,7 +179,12 @@ def test_a_lab_that_stops_leaves_no_reset_behind(prepared: Prepared, tmp_path: P
     with driver(prepared, tmp_path, 10) as here:
         live = here.live
         live.boot()
-        for phone in live.phones:
-            here.axl(live.source, lambda axl, name=phone.name: axl.reset(name))  # type: ignore[misc] # mypy and defaults
-        live.do(live.lab.fleet.stop())
+        transcripts = [phone.transcript for phone in live.phones]
+
+        async def reset_and_stop() -> None:
+            live.lab.fleet.reset_soon(live.phones)
+            await live.lab.fleet.stop()
+
+        live.do(reset_and_stop())
         assert [name for name in live.leftovers() if "Fleet.boot" in name] == []
+        assert all(phone.transcript is before for phone, before in zip(live.phones, transcripts, strict=True))
