@@ -90,8 +90,8 @@ def fault(text: str, code: int | None = None) -> bytes:
 
 
 VERSION = (
-    f'<e:Envelope xmlns:e="{soap.SOAP}"><e:Body><getCCMVersionResponse><return><componentVersion><version>14.0</version>'
-    "</componentVersion></return></getCCMVersionResponse></e:Body></e:Envelope>"
+    f'<e:Envelope xmlns:e="{soap.SOAP}"><e:Body><getCCMVersionResponse><return><componentVersion>'
+    "<version>14.0</version></componentVersion></return></getCCMVersionResponse></e:Body></e:Envelope>"
 ).encode()
 
 
