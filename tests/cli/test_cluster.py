@@ -119,7 +119,7 @@ def test_the_clusters_of_a_lab_come_with_ports_users_and_passwords_apart(
             {"name": "sub", "address": "127.1.0.2", "publisher": False},
         ]
         ports = {"ssh": 20022, "https": 28443, "tvs": 22445, "provisioning": 26970, "tftp": 20069}
-        return {"clusters": [{"name": "source", "nodes": nodes}], "ports": ports}
+        return {"clusters": [{"name": name, "nodes": nodes} for name in ("source", "destination")], "ports": ports}
 
     monkeypatch.setattr("trustbridge.cli.lab.ask_lab", ask_lab)
     said = run("add", "--lab")

@@ -113,7 +113,7 @@ class FakeCli:
         for name, certificate in self.world.trusts:
             if command == f"show cert trust CallManager-trust/{name}":
                 return certificate.pem()
-            if command == f"set cert delete CallManager-trust {name}":
+            if command == f"set cert delete CallManager-trust {name}" and command not in self.world.texts:
                 self.world.trusts.remove((name, certificate))
                 return f"Successfully deleted certificate: {name}\n"
         said = self.world.texts[command]
@@ -369,7 +369,8 @@ def test_a_dry_run_announces_every_change_and_makes_none(certificate: Certificat
         ("source", Interface.AXL),
         ("source/sub", Interface.CONTROL_CENTER),
     ]
-    assert world.asked == ["CLI show network cluster", "AXL release"]
+    assert not [asked for asked in world.asked if not asked.startswith(("CLI show ", "AXL release"))]
+    assert world.trusts == [("a.pem", certificate)]
     assert "restarts phones (TB145)" in world.writes[3].effect
     assert "TB147" in world.writes[4].effect
     assert "no undo (TB148)" in world.writes[5].effect
@@ -430,8 +431,51 @@ def test_the_very_certificate_is_removed_whatever_its_file_is_called(certificate
     by_rest = TrustedCertificate("pub", Store.CALLMANAGER_TRUST, certificate, "a.pem")
     world.do(lambda cluster: cluster.delete_trust("pub", by_rest))
     assert world.trusts == [("a.pem", other)]
+    assert len(world.writes) == 1
     world.do(lambda cluster: cluster.delete_trust("pub", by_rest))
     assert world.trusts == [("a.pem", other)]
+    assert len(world.writes) == 1  # nothing there, nothing announced
+
+
+@pytest.mark.parametrize(
+    ("said", "words"),
+    [
+        ("Failed to delete the certificate.\n", r"was not removed: Failed"),
+        ("Successfully deleted certificate: a.pem\n", "was removed and is there again"),
+    ],
+)
+def test_a_certificate_that_stays_or_comes_back_is_an_error(certificate: Certificate, said: str, words: str) -> None:
+    world = World("10.5.2", trusts=[("a.pem", certificate)], texts={"set cert delete CallManager-trust a.pem": said})
+    held = TrustedCertificate("pub", Store.CALLMANAGER_TRUST, certificate, "a.pem")
+    with pytest.raises(Refused, match=words):
+        world.do(lambda cluster: cluster.delete_trust("pub", held))
+    assert [write.effect for write in world.writes] == ["removes it from this node"]
+    assert world.cluster.written() == ()
+
+
+def test_without_control_center_services_are_read_and_restarted_by_command_line() -> None:
+    texts: dict[str, str | Exception] = {
+        "utils service list": "Cisco Tftp[STARTED]\nCisco CTIManager[STOPPED]  Service Not Activated\n",
+        "utils service restart Cisco Tftp": "Cisco Tftp[STOPPING]\nCisco Tftp[STARTED]\n",
+        "utils service restart Cisco CallManager": "Cisco CallManager[STOPPING]\nCisco CallManager[STARTING]\n",
+    }
+    world = World("14", texts=texts, credentials=Credentials(os=Secret("x")))
+    assert world.do(lambda cluster: cluster.services("sub")) == (ServiceStatus("sub", "Cisco Tftp", True),)
+    world.do(lambda cluster: cluster.restart_service("sub", "Cisco Tftp"))
+    assert [write.interface for write in world.cluster.written()] == [Interface.CLI]
+    with pytest.raises(Refused, match="Cisco CallManager is not up after its restart"):
+        world.do(lambda cluster: cluster.restart_service("sub", "Cisco CallManager"))
+
+
+@pytest.mark.parametrize(("value", "mode"), [("0", "non-secure"), ("1", "mixed"), ("7", None)])
+def test_the_security_mode_by_command_line(value: str, mode: str | None) -> None:
+    query = "run sql select paramname,paramvalue from processconfig where paramname='ClusterSecurityMode'"
+    world = World("14", texts={query: MODE.replace(" 0\n", f" {value}\n")}, credentials=Credentials(os=Secret("x")))
+    if mode is None:
+        with pytest.raises(Garbled, match="neither 0 nor 1"):
+            world.do(lambda cluster: cluster.security_mode())
+    else:
+        assert world.do(lambda cluster: cluster.security_mode()) == mode
 
 
 def test_bulk_takes_all_types_in_one_command_and_knows_what_a_release_lacks() -> None:

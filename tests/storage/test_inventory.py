@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import stat
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -145,3 +146,16 @@ def test_a_file_of_passwords_that_others_may_read_or_that_is_garbled_is_not_used
         with pytest.raises(SettingsError, match="can't be read") as caught:
             file.get("source")
         assert "hunter2" not in caught.value.message + caught.value.hint
+
+
+def test_those_who_change_the_files_at_once_lose_nothing(tmp_path: Path) -> None:
+    def one(number: int) -> None:
+        name = f"c{number}"
+        Inventory(tmp_path).add(ClusterEntry(name, "192.0.2.1", "a", "b"))
+        PasswordFile(tmp_path).keep(name, Credentials(Secret(name)))
+
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(one, range(24)))
+    names = {f"c{number}" for number in range(24)}
+    assert set(Inventory(tmp_path).all()) == names
+    assert {name for name in names if PasswordFile(tmp_path).get(name).os == Secret(name)} == names

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -266,16 +266,18 @@ def try_cluster(name: Name, as_json: Json = False) -> None:
 
     from trustbridge.cli import clusterview, screen
 
-    found, code = asyncio.run(_try_all(name))
+    console = screen.console()
     if as_json:
-        screen.print_json(found)
+        rows, code = asyncio.run(_try_all(name, lambda row: None))
+        screen.print_json(rows)
     else:
-        clusterview.show_trials(screen.console(), name, found)
+        # A line as soon as it is known: some interfaces take their time to fail.
+        _, code = asyncio.run(_try_all(name, lambda row: clusterview.show_trial(console, row)))
     if code:
         raise typer.Exit(code)
 
 
-async def _try_all(name: str) -> tuple[list[dict[str, Any]], int]:
+async def _try_all(name: str, told: Callable[[dict[str, Any]], None]) -> tuple[list[dict[str, Any]], int]:
     from trustbridge.cli.passwords import cluster_credentials
     from trustbridge.cucm.cluster import Cluster
     from trustbridge.cucm.credentials import REALM_OF, Realm
@@ -307,6 +309,7 @@ async def _try_all(name: str) -> tuple[list[dict[str, Any]], int]:
                     else:
                         code = code or error.exit_code
             rows.append(row)
+            told(row)
     return rows, code
 
 

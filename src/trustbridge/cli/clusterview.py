@@ -126,11 +126,9 @@ def _services(services: list[dict[str, Any]] | None) -> str:
     return "\n".join(shown) or "[dim]none[/]"
 
 
-def show_trials(console: Console, name: str, rows: Iterable[dict[str, Any]]) -> None:
-    """What came of each interface."""
+def show_trial(console: Console, row: dict[str, Any]) -> None:
+    """What came of one interface."""
     marks = {True: "[green]✓[/]", False: "[red]✗[/]", None: "[dim]·[/]"}
-    console.print(f"[bold]{escape(name)}[/]")
-    for row in rows:
-        console.print(f"  {marks[row['works']]} {row['interface']}: {escape(row['words'])}", soft_wrap=True)
-        if row["hint"] and row["works"] is False:
-            console.print(f"      [dim]{escape(row['hint'])}[/]", soft_wrap=True)
+    console.print(f"{marks[row['works']]} {row['interface']}: {escape(row['words'])}", soft_wrap=True)
+    if row["hint"] and row["works"] is False:
+        console.print(f"    [dim]{escape(row['hint'])}[/]", soft_wrap=True)

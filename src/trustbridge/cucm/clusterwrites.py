@@ -180,12 +180,12 @@ class ClusterWrites(ClusterReads):
             Refused: the node does not remove it, or has it again at once.
         """
         info = await self.node(node)
+        found = await self._held(info, trusted)
+        if found is None:
+            return
 
         async def do() -> None:
             cli = await self._access.cli(info.name, self.host(info))
-            found = await self._held(info, trusted)
-            if found is None:
-                return
             change = text.parse_change(await cli.run(f"set cert delete {found.store} {found.name}", _CONFIRM))
             if not change.done:
                 raise Refused(
@@ -205,7 +205,12 @@ class ClusterWrites(ClusterReads):
 
     async def _held(self, info: NodeInfo, wanted: TrustedCertificate) -> TrustedCertificate | None:
         """The entry of the command line's listing that is this certificate: REST has other names for files."""
-        held = await self._trusted_by_cli(info, wanted.store)
+
+        async def ask() -> tuple[TrustedCertificate, ...]:
+            return await self._trusted_by_cli(info, wanted.store)
+
+        question = f"{wanted.store} of {info.name}"
+        held = await self._ways.first(question, self.host(info), [Way(Interface.CLI, ask)])
         return next((one for one in held if one.certificate == wanted.certificate), None)
 
     # Phones and services.

@@ -14,18 +14,16 @@ A person may edit it; what can't be right in it is refused with the entry and th
 from __future__ import annotations
 
 import dataclasses
-import fcntl
-import os
 import re
 import tomllib
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Final
 
 from trustbridge import atomicfile
 from trustbridge.cucm.model import ClusterEntry
 from trustbridge.errors import SettingsError
+from trustbridge.storage.folderlock import locked
 
 FILE: Final = "clusters.toml"
 _HEADER: Final = "# Clusters of trustbridge. Passwords have no place here: see `trustbridge cluster test --help`.\n"
@@ -104,21 +102,11 @@ class Inventory:
         self._change(lambda known: known.pop(name, None))
 
     def _change(self, change: Callable[[dict[str, ClusterEntry]], object]) -> None:
-        with self._locked():
+        with locked(self.path.parent, "the clusters can't be changed"):
             known = self.all()
             change(known)
             with atomicfile.in_words("the cluster is not kept"):
                 atomicfile.write(self.path, render(known).encode())
-
-    @contextmanager
-    def _locked(self) -> Iterator[None]:
-        with atomicfile.in_words("the clusters can't be changed"):
-            folder = os.open(atomicfile.private_folder(self.path.parent), os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        try:
-            fcntl.flock(folder, fcntl.LOCK_EX)
-            yield
-        finally:
-            os.close(folder)
 
 
 def check(entry: ClusterEntry) -> None:

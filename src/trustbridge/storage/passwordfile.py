@@ -13,6 +13,7 @@ from typing import Final
 from trustbridge import atomicfile
 from trustbridge.cucm.credentials import Credentials, Realm, Secret
 from trustbridge.errors import SettingsError
+from trustbridge.storage.folderlock import locked
 
 FILE: Final = "passwords.json"
 
@@ -44,22 +45,23 @@ class PasswordFile:
             SettingsError: as `get`.
             TrustbridgeError: the file can't be written.
         """
-        kept = self._read()
         found = {realm: credentials.of(realm) for realm in Realm}
-        kept[cluster] = {str(realm): secret.reveal() for realm, secret in found.items() if secret is not None}
-        self._write(kept)
+        with locked(self.path.parent, "the passwords are not kept"):
+            kept = self._read()
+            kept[cluster] = {str(realm): secret.reveal() for realm, secret in found.items() if secret is not None}
+            self._write(kept)
 
     def forget(self, cluster: str) -> bool:
         """Remove what is kept for a cluster; False when there is nothing."""
-        kept = self._read()
-        if kept.pop(cluster, None) is None:
-            return False
-        self._write(kept)
+        with locked(self.path.parent, "the passwords are not forgotten"):
+            kept = self._read()
+            if kept.pop(cluster, None) is None:
+                return False
+            self._write(kept)
         return True
 
     def _write(self, kept: dict[str, dict[str, str]]) -> None:
         with atomicfile.in_words("the passwords are not kept"):
-            atomicfile.private_folder(self.path.parent)
             atomicfile.write(self.path, json.dumps(kept, indent=2).encode())
 
     def _read(self) -> dict[str, dict[str, str]]:
