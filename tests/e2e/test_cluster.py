@@ -427,6 +427,8 @@ def test_the_clusters_of_a_lab_are_taken_tested_and_shown(live: LiveLab, tmp_pat
     assert own((one["node"], one["unit"], one["sha256"]) for one in found["certificates"]) == {
         (node, str(unit), identity.certificate.sha256) for (node, unit), identity in live.source.identities.items()
     }
+    assert found["asked"] == ["destination"]
+    assert "none of destination" in table
     held = {one["sha256"]: one["held_by"] for one in found["certificates"] if one["held_by"]}
     assert held == {signer.sha256: {"destination": ["Phone-SAST-trust"]}}
     assert {(row["sha256"], row["held_by"]) for row in rows if row["held_by"]} == {
@@ -436,6 +438,9 @@ def test_the_clusters_of_a_lab_are_taken_tested_and_shown(live: LiveLab, tmp_pat
     assert "Phone-SAST-trust" in table
     assert "src-pub (publisher)" in table
 
+    assert "nobody was asked" in shell("cluster", "show", "source", "--alone")
+    unasked = shell("cluster", "show", "source", TRUSTBRIDGE_DESTINATION_OS_PASSWORD="a wrong password")
+    assert "destination was not asked whom it trusts" in " ".join(unasked.split())
     refused = shell("cluster", "test", "source", code=5, TRUSTBRIDGE_SOURCE_APP_PASSWORD="a wrong password")
     assert "✗ AXL:" in refused
     assert "· RisPort70: not tried" in refused

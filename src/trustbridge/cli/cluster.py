@@ -201,6 +201,7 @@ async def _collect(name: str, alone: bool) -> dict[str, Any]:
     entry = inventory.get(name)
     others = [] if alone else [other for other in inventory.all().values() if other.name != name]
     notes: list[str] = []
+    asked: list[str] = []
 
     async def held_by(other: ClusterEntry) -> list[tuple[str, str, str]]:
         """(fingerprint, cluster, store) of what another cluster's publisher trusts."""
@@ -211,6 +212,7 @@ async def _collect(name: str, alone: bool) -> dict[str, Any]:
         except TrustbridgeError as error:
             notes.append(f"{other.name} was not asked whom it trusts: {error.message}")
             return []
+        asked.append(other.name)
         return [(one.certificate.sha256, other.name, str(one.store)) for one in trusted]
 
     credentials = cluster_credentials(entry, state)
@@ -246,6 +248,7 @@ async def _collect(name: str, alone: bool) -> dict[str, Any]:
                 for node in nodes
             ],
             "certificates": clusterview.certificate_rows(identities, [one for found in holders for one in found]),
+            "asked": sorted(asked),
             "notes": notes,
             "ways": [[question, str(interface)] for question, interface in cluster.ways()],
             "detours": list(cluster.detours()),

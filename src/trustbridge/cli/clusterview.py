@@ -98,6 +98,8 @@ def show_cluster(console: Console, found: dict[str, Any]) -> None:
         for node in found["nodes"]
     ]
     console.print(screen.table("Nodes", ("node", "address", "services of phones' trust"), nodes))
+    # "Nobody" is said only of those who were asked.
+    nobody = f"[dim]{escape('none of ' + ', '.join(found['asked'])) if found['asked'] else 'nobody was asked'}[/]"
     certificates = [
         (
             escape(row["node"]),
@@ -105,7 +107,7 @@ def show_cluster(console: Console, found: dict[str, Any]) -> None:
             escape(row["subject"].partition(";")[0]),
             row["key"],
             _expiry(row),
-            escape(_holders(row)) or "[dim]nobody[/]",
+            escape(_holders(row)) or nobody,
         )
         for row in found["certificates"]
     ]
