@@ -58,7 +58,7 @@ def parse_change(text: str) -> Change:
     words = " ".join(said)
     outcome = [without_names(line) for line in said if not _RESTART.search(line) and not line.endswith((":", "?"))]
     present = any(_PRESENT.search(line) for line in outcome)
-    failed = any(_FAILED.search(line) for line in outcome) and not present
+    failed = any(_FAILED.search(line) for line in outcome)
     done = present or (not failed and any(_DONE.search(line) for line in outcome))
     if not done and not failed:
         raise Garbled(
