@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import typer
 from tests.e2e import programs
 from tests.e2e.site import DESTINATION, Site
 from tests.lab.prepared import ENCRYPTED, LiveLab, Prepared, phones

@@ -164,6 +164,23 @@ def test_a_folder_that_can_not_be_written_is_told(tmp_path: Path) -> None:
 
 
 @LOOPS
+@pytest.mark.parametrize("said", [b"", b'{"progress": {"done": 1}}\n', b'{"progress": {"do', b'{"result": 1'])
+def test_a_lab_that_is_killed_in_the_middle_of_an_answer_is_told(tmp_path: Path, loop: Any, said: bytes) -> None:
+    async def die(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(said)
+        await asyncio.sleep(0.01)
+        writer.transport.abort()  # with the request unread, which resets the connection
+
+    async def scenario() -> None:
+        server = await asyncio.start_unix_server(die, str(tmp_path / control.SOCKET))
+        with pytest.raises(NotNow, match="ended before it answered"):
+            await ask(tmp_path, {"do": "x"})
+        server.close()
+
+    loop(scenario())
+
+
+@LOOPS
 def test_a_lab_that_goes_down_cuts_off_who_still_waits(tmp_path: Path, loop: Any) -> None:
     async def scenario() -> set[str]:
         async with serving(tmp_path, echo):

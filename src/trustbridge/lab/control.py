@@ -145,6 +145,8 @@ async def ask(folder: Path, request: dict[str, Any], on_progress: Progress = lam
                 raise _error(answer["error"])
             else:
                 return answer["result"]
+    except (OSError, ValueError):
+        pass  # killed in the middle of it: the end of the connection is a reset, or half a line
     finally:
         writer.close()
     raise NotNow(f"the lab in {folder} ended before it answered", "Look at its log, and start it again.")
