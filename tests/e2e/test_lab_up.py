@@ -103,7 +103,7 @@ def test_a_killed_lab_comes_up_again_where_it_was(up: Up) -> None:
     up.ask("rollback-parameter", cluster="source", value=True)
     up.kill()
     assert (up.folder / control.SOCKET).exists()  # nobody was there to take it away
-    with pytest.raises(NotNow, match="no lab is up|ended before it answered"):
+    with pytest.raises(NotNow, match=r"no lab is up|ended before it answered"):
         up.ask("status")
     done = up.run("lab", "up", str(up.folder))
     assert done.returncode == 0, done.stderr
