@@ -66,7 +66,13 @@ class _Server(asyncssh.SSHServer):
 async def _on_a_terminal(process: asyncssh.SSHServerProcess[bytes]) -> None:
     master, slave = pty.openpty()
     program = await asyncio.create_subprocess_exec(
-        sys.executable, "-c", PROGRAM, stdin=slave, stdout=slave, stderr=slave, start_new_session=True
+        *(sys.executable, "-c", PROGRAM),
+        stdin=slave,
+        stdout=slave,
+        stderr=slave,
+        start_new_session=True,
+        # What a node's shell believes to talk to; without it the editor scrolls long lines instead of wrapping them.
+        env={**os.environ, "TERM": "vt100"},
     )
     os.close(slave)
     loop = asyncio.get_running_loop()
