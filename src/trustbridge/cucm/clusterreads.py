@@ -315,8 +315,12 @@ class ClusterReads:
         try:
             async with asyncio.TaskGroup() as group:
                 tasks = [group.create_task(one(info)) for info in chosen]
-        except* TrustbridgeError as errors:
-            raise _first(errors) from None
+        except BaseExceptionGroup as errors:
+            # Not `except*`: what is raised in one comes out in a group again, as Python 3.11.2 has it.
+            ours, others = errors.split(TrustbridgeError)
+            if ours is None or others is not None:
+                raise
+            raise _first(ours) from None
         return tuple(found for task in tasks for found in task.result())
 
     async def _by_cli(self, host: str, command: str, parse: Callable[[str], T], node: str | None = None) -> T:
