@@ -119,15 +119,21 @@ def test_lists_stay_as_they_are_when_nothing_has_changed(prepared: Prepared, sou
     assert after == before
 
 
-def test_lists_follow_their_signer_and_their_digest(prepared: Prepared, source: Cluster) -> None:
+def test_lists_follow_their_digest(prepared: Prepared, source: Cluster) -> None:
     assert decoded(NodeFiles(source, "src-pub")("ITLFile.tlv")).header.digest == Digest.SHA1
-    newer = prepared.cluster(source.folder, "src", release="14")
-    assert holds(NodeFiles(newer, "src-pub")("ITLFile.tlv"), newer.identity("src-pub", Unit.ITLRECOVERY).certificate)
-    stronger = prepared.cluster(source.folder, "src", tftp_digest="sha512")
-    files = NodeFiles(stronger, "src-pub")
+    files = NodeFiles(prepared.cluster(source.folder, "src", tftp_digest="sha512"), "src-pub")
     assert decoded(files("ITLFile.tlv")).header.digest == Digest.SHA512
     assert decoded(files("CTLFile.tlv")).header.digest == Digest.SHA512
     assert signedfile.decode(files(f"{PLAIN.name}.cnf.xml.sgn") or b"").header.digest == Digest.SHA512
+
+
+def test_lists_follow_their_signer(prepared: Prepared, source: Cluster) -> None:
+    NodeFiles(source, "src-pub")
+    newer = prepared.cluster(source.folder, "src", release="14")
+    recovery = newer.identity("src-pub", Unit.ITLRECOVERY).certificate
+    files = NodeFiles(newer, "src-pub")
+    assert holds(files("ITLFile.tlv"), recovery)
+    assert holds(files("CTLFile.tlv"), recovery)
 
 
 @pytest.mark.parametrize("content", [b"", b"garbled", b"\x01\x00\x02\x01\x02"])

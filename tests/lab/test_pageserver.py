@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import errno
 import socket
-import time
 from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar
 
@@ -180,14 +179,17 @@ def test_a_client_that_dawdles_is_dropped(monkeypatch: pytest.MonkeyPatch) -> No
 
 
 @LOOPS
-def test_stopping_waits_for_nobody(loop: Any) -> None:
-    async def work(port: int) -> float:
-        await asyncio.open_connection(ONE, port)
+def test_stopping_waits_for_nobody_and_hangs_up(loop: Any) -> None:
+    async def scenario() -> bytes:
+        server = await start_pages(source, port=0)
+        reader, _ = await asyncio.open_connection(ONE, server.address[1])
         await asyncio.sleep(0.05)
-        return time.monotonic()
+        await asyncio.wait_for(server.stop(), 2)
+        with contextlib.suppress(ConnectionError):
+            return await asyncio.wait_for(reader.read(), 2)
+        return b""
 
-    began = served(work, loop)
-    assert time.monotonic() - began < 2
+    assert loop(scenario()) == b""
 
 
 def test_a_port_that_is_taken_is_named() -> None:
