@@ -18,7 +18,7 @@ from trustbridge.lab import phone as phones
 from trustbridge.lab.phone import LabPhone, PhoneIdentity, PhoneNetwork, Standing
 from trustbridge.lab.ports import Ports
 from trustbridge.services.lease import Lease
-from trustbridge.services.register import RegisterResult
+from trustbridge.services.register import ClientTls, RegisterResult
 from trustbridge.trust import configuration as configurations
 from trustbridge.trust.configuration import CallManagerMember, Configuration
 from trustbridge.trust.events import Kept, Refusal, RegistrationTarget
@@ -40,6 +40,7 @@ class Surroundings:
         self.tftp: Any = Unreachable("TFTP is silent")
         self.registrar: Any = RegisterResult(200, "OK", 3600)
         self.asked: list[tuple[Any, ...]] = []
+        self.tls: ClientTls | None = None
 
         async def obtain_lease(*arguments: Any, **options: Any) -> Any:
             return self._answer(self.lease, "dhcp", options["mac"].hex())
@@ -51,7 +52,8 @@ class Surroundings:
             assert timeout * tries <= phones.PATIENCE
             return self._answer(self.tftp, "tftp", server, port, name)
 
-        async def register(host: str, port: int, *, expires: int, **_: Any) -> Any:
+        async def register(host: str, port: int, *, expires: int, tls: ClientTls | None, **_: Any) -> Any:
+            self.tls = tls
             return self._answer(self.registrar, "register", host, port, expires)
 
         monkeypatch.setattr(phones, "obtain_lease", obtain_lease)
@@ -245,6 +247,15 @@ def test_renewing_keeps_the_registration_or_ends_it(phone: LabPhone, around: Sur
     around.registrar = RegisterResult(404, "Device unknown", 0)
     assert not asyncio.run(phone.renew())
     assert (phone.standing, phone.registered_with) == (Standing.NOT_REGISTERED, None)
+
+
+def test_a_secure_phone_looks_at_its_unified_cm_each_time(phone: LabPhone, around: Surroundings) -> None:
+    phone.registered_with = RegistrationTarget("127.0.0.7", 5061, True)
+    asyncio.run(phone.renew())
+    assert around.tls is not None
+    assert around.tls.check_certificate(b"some certificate") is not None
+    asyncio.run(phone.boot())
+    assert around.those("register")[1] == ("127.0.0.7", 5061, 0)
 
 
 def test_an_old_phone_speaks_nothing_newer_than_tls_1_0() -> None:

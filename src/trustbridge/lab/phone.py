@@ -44,6 +44,7 @@ from trustbridge.trust.events import (
     TvsAnswered,
     TvsFailed,
 )
+from trustbridge.trust.installed import Installed
 from trustbridge.trust.models import PhoneModel
 from trustbridge.trust.phone import Phone as Procedure
 
@@ -126,7 +127,10 @@ class LabPhone:
 
     def trust_lists(self) -> str:
         """The installed trust lists and their signers, in words."""
-        return installed.read(self.flash.read(), self.identity.model)[0].describe()
+        return self._lists().describe()
+
+    def _lists(self) -> Installed:
+        return installed.read(self.flash.read(), self.identity.model)[0]
 
     async def boot(self) -> Outcome:
         """Start, or start again: DHCP, trust lists, configuration, registration.
@@ -173,7 +177,7 @@ class LabPhone:
         target = self.registered_with
         if target is None:
             return False
-        fault = await self._register(target, EXPIRES, lambda _: None)
+        fault = await self._register(target, EXPIRES, self._lists().refuses_call_manager)
         if fault is not None:
             self.standing, self.registered_with = Standing.NOT_REGISTERED, None
         return fault is None
@@ -181,7 +185,7 @@ class LabPhone:
     async def _leave(self) -> None:
         """Take the registration back, as a phone does that resets; a Unified CM that is gone changes nothing."""
         if self.registered_with is not None:
-            await self._register(self.registered_with, 0, lambda _: None)
+            await self._register(self.registered_with, 0, self._lists().refuses_call_manager)
             self.registered_with = None
 
     def _load_lsc(self) -> TlsIdentity | None:
