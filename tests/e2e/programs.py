@@ -22,17 +22,22 @@ def isolated() -> bool:
     return subprocess.run([sys.executable, ALONE, "--check"], capture_output=True, check=False).returncode == 0
 
 
+def inherited() -> dict[str, str]:
+    """The environment, without what is meant for another trustbridge."""
+    return {name: value for name, value in os.environ.items() if not name.startswith(("TRUSTBRIDGE_", "XDG_"))}
+
+
 def environment(folder: Path, **more: str) -> dict[str, str]:
     """State and temporary files in `folder`, and nothing of whoever runs the tests."""
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(("TRUSTBRIDGE_", "XDG_"))}
     (folder / "tmp").mkdir(exist_ok=True)
-    return kept | {"HOME": str(folder), "TMPDIR": str(folder / "tmp"), "COLUMNS": "200"} | more
+    return inherited() | {"HOME": str(folder), "TMPDIR": str(folder / "tmp"), "COLUMNS": "200"} | more
 
 
 def quick(keys: Path) -> dict[str, str]:
     """Environment of a command that takes the RSA keys below `keys` instead of making some."""
     pool = [path for path in keys.rglob("*.key") if "ECDSA" not in path.name]
-    return {"PYTHONPATH": QUICK, "KEY_POOL": os.pathsep.join(map(str, pool))}
+    packages = [QUICK, *filter(None, [os.environ.get("PYTHONPATH")])]
+    return {"PYTHONPATH": os.pathsep.join(packages), "KEY_POOL": os.pathsep.join(map(str, pool))}
 
 
 def start(

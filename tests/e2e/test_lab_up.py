@@ -212,7 +212,7 @@ def python_for_nobody() -> tuple[list[str], dict[str, str]] | None:
 
 def test_an_ordinary_user_runs_the_whole_lab() -> None:
     """The demo by somebody who may bind no port below 1024: nobody, where this is root; else whoever this is."""
-    command, environment = [sys.executable], dict(os.environ)
+    command, environment = [sys.executable], programs.inherited()
     home = Path(tempfile.mkdtemp())
     if os.geteuid() == 0:
         if shutil.which("setpriv") is None:
