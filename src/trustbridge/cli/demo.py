@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
-    from trustbridge.lab.definition import LabDefinition
+    from trustbridge.lab.lab import Lab
     from trustbridge.lab.rehearsal import Rehearsal
 
 
@@ -33,14 +33,18 @@ def demo(
     Under a minute for 50 phones. Try --secure, --non-secure, --phones 500.
     """
     import shutil
+    import signal
     import tempfile
 
     from trustbridge import atomicfile, eventloop, settings
+    from trustbridge.cli.logs import start_logging
     from trustbridge.errors import SettingsError
     from trustbridge.lab import definition as definitions
+    from trustbridge.lab.lab import Lab
 
     if secure and non_secure:
         raise SettingsError("--secure and --non-secure exclude each other")
+    start_logging()
     definition = definitions.default(
         phones=phones, security="secure" if secure else "non-secure" if non_secure else "mixed", name="demo"
     )
@@ -49,8 +53,13 @@ def demo(
         folder = Path(tempfile.mkdtemp(prefix="demo-", dir=kept))
     else:
         folder = Path(tempfile.mkdtemp(prefix="trustbridge-demo-"))
+    # A terminated demo must not leave a folder with keys behind, as an interrupted one does not.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
-        rehearsal = eventloop.run(_run(folder, definition, as_json))
+        if not as_json:
+            typer.echo("Making two clusters: keys, certificates, trust lists ...")
+        lab = Lab.open(folder, definition)  # before the loop, where Ctrl-C would wait for the keys
+        rehearsal = eventloop.run(_run(lab, as_json))
     finally:
         if not keep:
             shutil.rmtree(folder, ignore_errors=True)
@@ -59,20 +68,18 @@ def demo(
     raise typer.Exit(0 if rehearsal.held else 1)
 
 
-async def _run(folder: Path, definition: LabDefinition, as_json: bool) -> Rehearsal:
+async def _run(lab: Lab, as_json: bool) -> Rehearsal:
     from trustbridge.cli import screen
     from trustbridge.cli.demoscreen import DemoScreen, Silent
-    from trustbridge.lab.lab import Lab
     from trustbridge.lab.rehearsal import rehearse
 
     if as_json:
-        async with Lab.open(folder, definition).running() as lab:
+        async with lab.running():
             rehearsal = await rehearse(lab, Silent())
         screen.print_json(rehearsal.as_json())
         return rehearsal
     with DemoScreen() as watcher:
-        watcher.preparing("making two clusters: keys, certificates, trust lists")
-        async with Lab.open(folder, definition).running() as lab:
+        async with lab.running():
             watcher.begin(lab)
             rehearsal = await rehearse(lab, watcher)
     watcher.summary(rehearsal)

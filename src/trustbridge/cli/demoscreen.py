@@ -67,12 +67,6 @@ class DemoScreen:
         if self._live is not None:
             self._live.stop()
 
-    def preparing(self, what: str) -> None:
-        """Before there is a lab."""
-        self._doing = what
-        if self._live is None:
-            self.console.print(f"{what} ...")
-
     def begin(self, lab: Lab) -> None:
         """The lab is up."""
         self._lab = lab
