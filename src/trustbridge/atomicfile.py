@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import fcntl
 import os
 import secrets
 from collections.abc import Iterator
@@ -60,6 +61,21 @@ def private_folder(path: Path) -> Path:
     if user != 0 and path.stat().st_uid not in (user, 0):
         raise PermissionError(errno.EPERM, "it belongs to another user", str(path))
     return path
+
+
+@contextlib.contextmanager
+def locked_folder(path: Path) -> Iterator[None]:
+    """Hold a folder's lock, made if need be: one process at a time changes what is in it. No lock file is left behind.
+
+    Raises:
+        OSError: as `private_folder`, or it can't be entered.
+    """
+    descriptor = os.open(private_folder(path), os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
 
 
 _WAYS_OUT = {

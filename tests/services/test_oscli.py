@@ -460,7 +460,7 @@ def test_a_host_key_that_others_read_or_that_is_none_is_refused(tmp_path: Path) 
     with pytest.raises(SettingsError, match="others can read"):
         with_server(tmp_path, unreachable)
     with pytest.raises(SettingsError, match="can't use the host key"):
-        with_server(tmp_path / "nowhere", unreachable)
+        with_server(key, unreachable)  # a file stands where its folder should
 
 
 def test_a_port_that_is_taken_is_told(tmp_path: Path) -> None:

@@ -14,11 +14,9 @@ from __future__ import annotations
 
 import base64
 import binascii
-import fcntl
 import hashlib
-import os
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -151,18 +149,12 @@ class HostKeyPins:
 
     @contextmanager
     def _locked(self) -> Iterator[None]:
-        """Hold the directory's lock: there is no lock file to leave behind, and the file itself gets replaced."""
-        try:
-            directory = os.open(
-                atomicfile.private_folder(self.path.parent), os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
-            )
-        except OSError as error:
-            raise _unwritable(self.path, error) from error
-        try:
-            fcntl.flock(directory, fcntl.LOCK_EX)
+        with ExitStack() as held:
+            try:
+                held.enter_context(atomicfile.locked_folder(self.path.parent))
+            except OSError as error:
+                raise _unwritable(self.path, error) from error
             yield
-        finally:
-            os.close(directory)
 
     def _replace(self, lines: list[str]) -> None:
         text = "".join(f"{line}\n" for line in lines)

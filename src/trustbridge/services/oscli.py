@@ -18,7 +18,6 @@ from pathlib import Path
 
 import asyncssh
 
-from trustbridge.errors import SettingsError
 from trustbridge.exchange.ssh import MODERN, Algorithms
 from trustbridge.services.clishell import Conversation, Shell
 from trustbridge.services.hostkey import read_or_make
@@ -282,10 +281,7 @@ async def start_oscli(
         PortTaken: the address or port is not to be had.
         SettingsError: the host key can't be used.
     """
-    try:
-        key = await asyncio.to_thread(read_or_make, host_key, "node's command line")
-    except OSError as error:
-        raise SettingsError(f"can't use the host key {host_key}: {error.strerror or error}") from error
+    key = await asyncio.to_thread(read_or_make, host_key, "node's command line")
     house = _House(shell, authenticate, limits, startup_seconds)
     try:
         acceptor = await asyncssh.create_server(

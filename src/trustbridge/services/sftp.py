@@ -14,11 +14,9 @@ import asyncio
 import hashlib
 import hmac
 import logging
-import os
 import secrets
 import unicodedata
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -26,6 +24,7 @@ import asyncssh
 
 from trustbridge.errors import SettingsError
 from trustbridge.exchange.ssh import LEGACY, MODERN, Algorithms
+from trustbridge.services.hostkey import read_or_make
 from trustbridge.services.listening import port_taken
 from trustbridge.services.sftp_files import ConfinedFiles, Visit, printable
 from trustbridge.services.sftp_root import ConfinedRoot
@@ -39,6 +38,8 @@ _CHECKS_AT_ONCE = 2
 _STOP_SECONDS = 2.0
 #: How often a silent client is asked whether it is still there; three silences end its connection.
 _KEEPALIVE_SECONDS = 30.0
+
+_KEY_COMMENT = "trustbridge SFTP server"
 
 
 @dataclass(frozen=True, slots=True)
@@ -265,9 +266,11 @@ async def start_sftp(
             )
     _check_users(users, authorized_keys)
     house = _House(confined, users, authorized_keys, limits)
-    keys = [await asyncio.to_thread(_host_key, host_key, "ssh-ed25519")]
+    keys = [await asyncio.to_thread(read_or_make, host_key, _KEY_COMMENT)]
     if legacy_algorithms and keys[0].get_algorithm() != "ssh-rsa":
-        keys.append(await asyncio.to_thread(_host_key, host_key.with_name(f"{host_key.name}_rsa"), "ssh-rsa"))
+        keys.append(
+            await asyncio.to_thread(read_or_make, host_key.with_name(f"{host_key.name}_rsa"), _KEY_COMMENT, "ssh-rsa")
+        )
     algorithms = LEGACY if legacy_algorithms else MODERN
     try:
         acceptor = await asyncssh.create_server(
@@ -311,42 +314,6 @@ def _check_users(users: Mapping[str, PasswordHash | None], authorized_keys: Path
                 f"there are no usable keys in {authorized_keys}: {error}",
                 "It takes public keys, one a line, as in ~/.ssh/authorized_keys.",
             ) from error
-
-
-def _host_key(path: Path, kind: str) -> asyncssh.SSHKey:
-    """The key in a file, made when there is none. Blocks."""
-    try:
-        if not path.exists():
-            _make_host_key(path, kind)
-        mode = path.stat().st_mode
-        key = asyncssh.read_private_key(path)
-    except OSError as error:
-        raise SettingsError(f"can't use the host key {path}: {error.strerror or error}") from error
-    except ValueError as error:  # KeyImportError and KeyEncryptionError have no other base in common
-        raise SettingsError(
-            f"there is no unencrypted private key in {path}: {error}",
-            "Move it away to have a new one made; clients that pinned the old one will complain.",
-        ) from error
-    if mode & 0o077:
-        raise SettingsError(f"others can read the host key {path}", f"chmod 600 {path}")
-    return key
-
-
-def _make_host_key(path: Path, kind: str) -> None:
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    sizes = {"key_size": 3072} if kind == "ssh-rsa" else {}
-    data = asyncssh.generate_private_key(kind, comment="trustbridge SFTP server", **sizes).export_private_key()
-    beside = path.with_name(f".{path.name}.{secrets.token_hex(8)}.part")
-    try:
-        descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(descriptor)
-        with suppress(FileExistsError):  # another server started at the same time: its key it is
-            path.hardlink_to(beside)
-    finally:
-        beside.unlink(missing_ok=True)
 
 
 def _offered(keys: Sequence[asyncssh.SSHKey], algorithms: Algorithms) -> Sequence[asyncssh.SSHKeyPair]:

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import fcntl
-import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from trustbridge import atomicfile
@@ -21,10 +19,7 @@ def locked(folder: Path, what: str) -> Iterator[None]:
     Raises:
         TrustbridgeError: the folder can't be made or entered.
     """
-    with atomicfile.in_words(what):
-        descriptor = os.open(atomicfile.private_folder(folder), os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
+    with ExitStack() as held:
+        with atomicfile.in_words(what):
+            held.enter_context(atomicfile.locked_folder(folder))
         yield
-    finally:
-        os.close(descriptor)
