@@ -146,7 +146,7 @@ def parse(data: bytes) -> Configuration:
     """
     try:
         # The parser is told to stop at a document type, so there are no entities to expand.
-        root = ET.fromstring(data, ET.XMLParser(target=_WithoutDocumentType()))  # noqa: S314
+        root = ET.fromstring(data, ET.XMLParser(target=_WithoutDocumentType()))  # noqa: S314 - refuses document types
     except (ET.ParseError, ValueError, LookupError) as error:
         raise InvalidInput(f"not a phone configuration: {error}") from None
     if root.tag not in ("device", "Default"):
