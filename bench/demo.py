@@ -37,9 +37,9 @@ async def _run(phones: int) -> dict[str, float]:
 async def _handshakes_a_second(seconds: float = 2.0) -> float:
     from datetime import UTC, datetime
 
+    from trustbridge.clients.tls import TlsIdentity, client_context
     from trustbridge.pki.issue import Organisation, self_signed
     from trustbridge.pki.units import Unit
-    from trustbridge.services.tls import TlsIdentity, client_context
 
     identity = self_signed(
         node="n", unit=Unit.TVS, common_name="bench", organisation=Organisation(), now=datetime.now(UTC)

@@ -13,8 +13,8 @@ import pytest
 SOURCE = Path(__file__).parent.parent / "src" / "trustbridge"
 
 #: Each layer may import those before it. `cucm` and what follows it never import `services` or `lab`.
-LAB_SIDE = ("wire", "pki", "trust", "exchange", "services", "lab")
-DRIVER_SIDE = ("wire", "pki", "trust", "exchange", "cucm", "dhcp", "storage", "migration", "console")
+LAB_SIDE = ("wire", "pki", "trust", "exchange", "clients", "services", "lab")
+DRIVER_SIDE = ("wire", "pki", "trust", "exchange", "clients", "cucm", "dhcp", "storage", "migration", "console")
 #: Modules beside the layers, which any layer may import; they import nothing but `errors`.
 GROUND = ("errors", "atomicfile", "settings", "eventloop", "__init__")
 

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from tests.lab.prepared import NOW, Prepared
 
+from trustbridge.clients.tls import TlsIdentity
 from trustbridge.cucm.https import NodeHttps, Patience
 from trustbridge.cucm.model import Interface
 from trustbridge.cucm.pins import TlsPins
@@ -21,7 +22,6 @@ from trustbridge.pki.units import Unit
 from trustbridge.services.asgi import App, Receive, Scope, Send, by_prefix
 from trustbridge.services.httpsnode import Disturbance, HttpsServer, start_https
 from trustbridge.services.registrar import Registration
-from trustbridge.services.tls import TlsIdentity
 
 QUICK = Patience(connect=2.0, answer=20.0, attempts=3, pause=0.02, throttled=0.5)
 PHONE = "SEP001B0C000001"

@@ -18,6 +18,7 @@ import httpx
 import pytest
 import uvloop
 
+from trustbridge.clients.tls import TlsIdentity
 from trustbridge.cucm.https import Answer, NodeHttps, Patience, pinned_client, translated
 from trustbridge.cucm.model import Interface
 from trustbridge.cucm.pins import FirstCertificate, TlsPins, fingerprint
@@ -35,7 +36,6 @@ from trustbridge.pki.issue import Organisation, self_signed
 from trustbridge.pki.units import Unit
 from trustbridge.services.asgi import Access, Request, Response, application
 from trustbridge.services.httpsnode import Disturbance, HttpsServer, start_https
-from trustbridge.services.tls import TlsIdentity
 
 NOW = datetime.now(UTC)
 USER, PASSWORD = "administrator", "s3cret-pass"

@@ -22,6 +22,7 @@ from tests.lab.prepared import ENCRYPTED, LiveLab, Prepared, lab_definition, pho
 from typer.testing import CliRunner
 
 from trustbridge.cli import app
+from trustbridge.clients.tls import TlsIdentity
 from trustbridge.cucm.cluster import Cluster
 from trustbridge.cucm.credentials import Credentials, Secret
 from trustbridge.cucm.model import ClusterEntry, Interface, PhoneStatus, Write
@@ -37,7 +38,6 @@ from trustbridge.pki.issue import Organisation, self_signed
 from trustbridge.pki.units import BulkType, Store, Unit
 from trustbridge.services.httpsnode import HttpsServer
 from trustbridge.services.oscli import start_oscli
-from trustbridge.services.tls import TlsIdentity
 
 T = TypeVar("T")
 

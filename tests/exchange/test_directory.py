@@ -691,6 +691,7 @@ def test_nothing_of_the_users_own_ssh_set_up_is_used(site: Site, monkeypatch: py
 
 def test_no_log_at_any_usual_level_holds_the_password(site: Site, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.DEBUG)
+    caplog.set_level(logging.DEBUG, logger="asyncssh")
     asyncssh.set_debug_level(2)  # 3 dumps packets; nothing in trustbridge sets it
 
     async def scenario() -> None:

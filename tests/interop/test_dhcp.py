@@ -14,9 +14,9 @@ from pathlib import Path
 
 import pytest
 
+from trustbridge.clients.lease import Lease, obtain_lease
 from trustbridge.errors import Unreachable
 from trustbridge.services.dhcp import Scope, start_dhcp
-from trustbridge.services.lease import Lease, obtain_lease
 from trustbridge.wire import dhcp
 
 

@@ -13,16 +13,16 @@ from pathlib import Path
 
 import pytest
 
+from trustbridge.clients.register import ClientTls, register
+from trustbridge.clients.tls import TlsIdentity
 from trustbridge.pki.issue import Identity, Organisation, locally_significant, self_signed
 from trustbridge.pki.units import Unit
-from trustbridge.services.register import ClientTls, register
 from trustbridge.services.registrar import (
     RegistrarServer,
     Registration,
     RegistrationAnswer,
     start_registrar,
 )
-from trustbridge.services.tls import TlsIdentity
 from trustbridge.wire import sip, sipregister
 
 needs_openssl = pytest.mark.skipif(shutil.which("openssl") is None, reason="needs openssl (Debian package openssl)")

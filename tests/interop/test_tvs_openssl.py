@@ -14,11 +14,11 @@ from pathlib import Path
 
 import pytest
 
+from trustbridge.clients.ask import ask_tvs
+from trustbridge.clients.tls import TlsIdentity, client_context
 from trustbridge.errors import DecodeError, Refused
 from trustbridge.pki.issue import Identity, Organisation, authority, locally_significant, self_signed
 from trustbridge.pki.units import Unit
-from trustbridge.services.ask import ask_tvs
-from trustbridge.services.tls import TlsIdentity, client_context
 from trustbridge.services.tvs import TvsServer, start_tvs
 from trustbridge.services.tvssession import Ending
 from trustbridge.wire.tvs import TvsMessage, encode, query_request, response_to, verify_request

@@ -13,12 +13,12 @@ import pytest
 from tests.lab.prepared import clock
 
 from trustbridge import atomicfile
+from trustbridge.clients.lease import Lease
+from trustbridge.clients.register import ClientTls, RegisterResult
 from trustbridge.errors import Refused, Unreachable
 from trustbridge.lab import phone as phones
 from trustbridge.lab.phone import LabPhone, PhoneIdentity, PhoneNetwork, Standing
 from trustbridge.lab.ports import Ports
-from trustbridge.services.lease import Lease
-from trustbridge.services.register import ClientTls, RegisterResult
 from trustbridge.trust import configuration as configurations
 from trustbridge.trust.configuration import CallManagerMember, Configuration
 from trustbridge.trust.events import Kept, Refusal, RegistrationTarget

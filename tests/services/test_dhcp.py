@@ -10,9 +10,9 @@ from ipaddress import IPv4Address
 import pytest
 import uvloop
 
+from trustbridge.clients.lease import Lease, obtain_lease
 from trustbridge.errors import PortTaken, SettingsError
 from trustbridge.services.dhcp import DhcpCounters, DhcpServer, Leases, Scope, start_dhcp
-from trustbridge.services.lease import Lease, obtain_lease
 from trustbridge.wire import dhcp
 from trustbridge.wire.dhcp import NOWHERE, DhcpMessage, Flags, MessageType, Op, Option
 

@@ -14,12 +14,12 @@ from typing import Any
 import pytest
 import uvloop
 
+from trustbridge.clients.tls import TlsIdentity, client_context
 from trustbridge.errors import PortTaken, SettingsError
 from trustbridge.pki.issue import Organisation, self_signed
 from trustbridge.pki.units import Unit
 from trustbridge.services.asgi import App, Receive, Scope, Send, by_prefix
 from trustbridge.services.httpsnode import Disturb, Disturbance, HttpsLimits, HttpsServer, start_https
-from trustbridge.services.tls import TlsIdentity, client_context
 
 NOW = datetime.now(UTC)
 

@@ -13,6 +13,7 @@ from typing import cast
 import pytest
 import uvloop
 
+from trustbridge.clients.tls import TlsIdentity, client_context
 from trustbridge.errors import PortTaken
 from trustbridge.pki.issue import Identity, Organisation, locally_significant, self_signed
 from trustbridge.pki.units import Unit
@@ -23,7 +24,6 @@ from trustbridge.services.registrar import (
     RegistrationAnswer,
     start_registrar,
 )
-from trustbridge.services.tls import TlsIdentity, client_context
 from trustbridge.wire import sip, sipregister
 
 NOW = datetime.now(UTC)

@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 import uvloop
 
+from trustbridge.clients.fetch import tftp_get
 from trustbridge.errors import PortTaken, TrustbridgeError
-from trustbridge.services.fetch import tftp_get
 from trustbridge.services.tftp import TftpLimits, TftpServer, start_tftp
 from trustbridge.wire.tftp import Ack, Data, Error, OptionAck, Packet, ReadRequest, WriteRequest, decode, encode
 

@@ -20,11 +20,11 @@ import pytest
 import structlog
 import uvloop
 
+from trustbridge.clients.tls import TlsIdentity, client_context
 from trustbridge.errors import PortTaken, SettingsError
 from trustbridge.pki.issue import Organisation, self_signed
 from trustbridge.pki.units import Unit
 from trustbridge.services import servingloop
-from trustbridge.services.tls import TlsIdentity, client_context
 from trustbridge.services.tvs import TvsLimits, TvsServer, start_tvs
 from trustbridge.services.tvssession import Ending, TvsSession
 from trustbridge.wire.tvs import Message, TvsMessage, decode, encode, query_request, response_to, verify_request

@@ -12,13 +12,13 @@ from pathlib import Path
 import pytest
 import structlog
 
+from trustbridge.clients.ask import TvsReply, ask_tvs
+from trustbridge.clients.tls import client_context
 from trustbridge.errors import InvalidCertificate, SettingsError, TrustbridgeError
 from trustbridge.pki.certificate import Certificate
 from trustbridge.pki.issue import Identity, Organisation, authority, self_signed, signed_by
 from trustbridge.pki.units import Unit
 from trustbridge.services import tvsfolder
-from trustbridge.services.ask import TvsReply, ask_tvs
-from trustbridge.services.tls import client_context
 from trustbridge.services.tvsfolder import FolderService, FolderTvs, IdentityFiles, start_folder_tvs
 from trustbridge.wire.tvs import Reader, encode, query_request, verify_request
 

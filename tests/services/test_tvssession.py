@@ -7,10 +7,10 @@ from datetime import UTC, datetime
 
 import pytest
 
+from trustbridge.clients.tls import TlsIdentity, client_context
 from trustbridge.errors import TrustbridgeError
 from trustbridge.pki.issue import Organisation, self_signed
 from trustbridge.pki.units import Unit
-from trustbridge.services.tls import TlsIdentity, client_context
 from trustbridge.services.tvssession import Desk, Ending, Phase, TvsSession
 from trustbridge.wire.tvs import (
     MAX_REQUEST_BODY,

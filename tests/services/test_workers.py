@@ -13,10 +13,10 @@ from pathlib import Path
 import pytest
 import structlog
 
+from trustbridge.clients.ask import ask_tvs
 from trustbridge.errors import PortTaken, TrustbridgeError
 from trustbridge.pki.issue import Organisation, self_signed
 from trustbridge.pki.units import Unit
-from trustbridge.services.ask import ask_tvs
 from trustbridge.services.tvsfolder import FolderService, IdentityFiles, work
 from trustbridge.services.workers import Workers, start_workers
 from trustbridge.wire.tvs import verify_request

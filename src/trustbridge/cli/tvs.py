@@ -13,8 +13,8 @@ import typer
 from trustbridge.errors import SettingsError
 
 if TYPE_CHECKING:
+    from trustbridge.clients.ask import TvsReply
     from trustbridge.pki.certificate import Certificate
-    from trustbridge.services.ask import TvsReply
     from trustbridge.services.tvsfolder import FolderService, IdentityFiles
     from trustbridge.trust.vouch import VouchIndex
     from trustbridge.wire.tvs import TvsMessage
@@ -87,8 +87,8 @@ def ask(
     """
     import asyncio
 
-    from trustbridge.services.ask import ask_tvs
-    from trustbridge.services.tls import client_context
+    from trustbridge.clients.ask import ask_tvs
+    from trustbridge.clients.tls import client_context
 
     asked = [(path, certificate) for path in certificates for certificate in _read(path)]
     context = client_context(legacy=legacy_tls)

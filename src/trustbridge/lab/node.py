@@ -7,6 +7,7 @@ import logging
 from datetime import datetime
 from typing import Protocol
 
+from trustbridge.clients.tls import TlsIdentity
 from trustbridge.lab.accounts import Verdict
 from trustbridge.lab.cluster import Cluster
 from trustbridge.lab.nodeapis import node_app
@@ -23,7 +24,6 @@ from trustbridge.services.oscli import start_oscli
 from trustbridge.services.provisioning import start_provisioning
 from trustbridge.services.registrar import RegistrarServer, Registration, RegistrationAnswer, start_registrar
 from trustbridge.services.tftp import start_tftp
-from trustbridge.services.tls import TlsIdentity
 from trustbridge.services.tvs import TvsServer, start_tvs
 
 _log = logging.getLogger(__name__)

@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 import h11
 
-from trustbridge.services.listening import port_taken
+from trustbridge.clients.addresses import port_taken
 
 _log = logging.getLogger(__name__)
 

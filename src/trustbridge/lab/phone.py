@@ -14,14 +14,14 @@ from enum import StrEnum
 from functools import lru_cache
 from pathlib import Path
 
+from trustbridge.clients.ask import ask_tvs
+from trustbridge.clients.fetch import http_get, tftp_get
+from trustbridge.clients.lease import Lease, obtain_lease
+from trustbridge.clients.register import ClientTls, register
+from trustbridge.clients.tls import TlsIdentity
 from trustbridge.errors import DecodeError, Refused, TrustbridgeError, Unreachable
 from trustbridge.lab.flash import FlashFolder
 from trustbridge.lab.ports import Ports
-from trustbridge.services.ask import ask_tvs
-from trustbridge.services.fetch import http_get, tftp_get
-from trustbridge.services.lease import Lease, obtain_lease
-from trustbridge.services.register import ClientTls, register
-from trustbridge.services.tls import TlsIdentity
 from trustbridge.trust import installed
 from trustbridge.trust.events import (
     AskTvs,

@@ -13,12 +13,12 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from trustbridge import atomicfile
+from trustbridge.clients.ask import ask_tvs
 from trustbridge.errors import NothingToConsolidate
 from trustbridge.lab.cluster import Cluster
 from trustbridge.lab.lab import Lab
 from trustbridge.lab.phone import LabPhone
 from trustbridge.pki.units import BulkType, Store
-from trustbridge.services.ask import ask_tvs
 from trustbridge.trust.events import Line, Refusal
 from trustbridge.wire import trustlist
 from trustbridge.wire.trustlist import Role

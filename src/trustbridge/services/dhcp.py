@@ -17,8 +17,8 @@ from dataclasses import dataclass, field, replace
 from ipaddress import IPv4Address
 from typing import cast
 
+from trustbridge.clients.addresses import port_taken
 from trustbridge.errors import DecodeError, SettingsError
-from trustbridge.services.listening import port_taken
 from trustbridge.wire import dhcp
 from trustbridge.wire.dhcp import NOWHERE, DhcpMessage, Flags, MessageType, Op, Option
 

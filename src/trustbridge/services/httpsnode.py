@@ -23,11 +23,11 @@ from uvicorn.config import Config
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.server import ServerState
 
+from trustbridge.clients.addresses import port_taken
 from trustbridge.services.asgi import App, Receive, Response, Scope, Send, respond
-from trustbridge.services.listening import port_taken
 
 if TYPE_CHECKING:
-    from trustbridge.services.tls import TlsIdentity
+    from trustbridge.clients.tls import TlsIdentity
 
 _log = logging.getLogger(__name__)
 

@@ -18,10 +18,10 @@ from pathlib import Path
 
 import asyncssh
 
+from trustbridge.clients.addresses import port_taken
 from trustbridge.exchange.ssh import MODERN, Algorithms
 from trustbridge.services.clishell import Conversation, Shell
 from trustbridge.services.hostkey import read_or_make
-from trustbridge.services.listening import port_taken
 from trustbridge.services.sftp_files import printable
 from trustbridge.services.terminal import HungUp, Terminal
 

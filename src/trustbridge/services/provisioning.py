@@ -12,9 +12,9 @@ import asyncio
 import logging
 from dataclasses import dataclass
 
+from trustbridge.clients.addresses import port_taken
 from trustbridge.errors import TrustbridgeError
 from trustbridge.services.files import FileSource
-from trustbridge.services.listening import port_taken
 from trustbridge.services.provisioningsession import REASONS, Request, Session
 
 _log = logging.getLogger(__name__)

@@ -19,9 +19,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, cast
 
+from trustbridge.clients.addresses import port_taken
 from trustbridge.errors import DecodeError, InvalidInput
 from trustbridge.pki.certificate import Certificate
-from trustbridge.services.listening import port_taken
 from trustbridge.services.registration import (
     Client,
     Handler,
@@ -33,7 +33,7 @@ from trustbridge.services.registration import (
 from trustbridge.wire import sip
 
 if TYPE_CHECKING:
-    from trustbridge.services.tls import TlsIdentity
+    from trustbridge.clients.tls import TlsIdentity
 
 __all__ = [
     "Handler",

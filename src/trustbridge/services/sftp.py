@@ -22,10 +22,10 @@ from pathlib import Path
 
 import asyncssh
 
+from trustbridge.clients.addresses import port_taken
 from trustbridge.errors import SettingsError
 from trustbridge.exchange.ssh import LEGACY, MODERN, Algorithms
 from trustbridge.services.hostkey import read_or_make
-from trustbridge.services.listening import port_taken
 from trustbridge.services.sftp_files import ConfinedFiles, Visit, printable
 from trustbridge.services.sftp_root import ConfinedRoot
 

@@ -19,9 +19,9 @@ import struct
 from dataclasses import dataclass
 from functools import lru_cache
 
+from trustbridge.clients.addresses import numeric, port_taken
 from trustbridge.errors import DecodeError, TrustbridgeError
 from trustbridge.services.files import FileSource, name_refusal
-from trustbridge.services.listening import numeric, port_taken
 from trustbridge.wire import tftp
 from trustbridge.wire.tftp import ErrorCode, Opcode
 

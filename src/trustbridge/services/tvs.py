@@ -27,9 +27,9 @@ from time import monotonic
 
 import structlog
 
-from trustbridge.services.listening import port_taken
+from trustbridge.clients.addresses import port_taken
+from trustbridge.clients.tls import TlsIdentity
 from trustbridge.services.servingloop import Events, ServingLoop
-from trustbridge.services.tls import TlsIdentity
 from trustbridge.services.tvssession import ORDINARY, Answer, Desk, Ending, Phase, TvsCounters, TvsSession
 
 _log = structlog.stdlib.get_logger(__name__)

@@ -19,12 +19,12 @@ from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
 from trustbridge import atomicfile
+from trustbridge.clients.tls import TlsIdentity
 from trustbridge.errors import SettingsError, TrustbridgeError
 from trustbridge.pki.certificate import read_certificates
 from trustbridge.pki.issue import Organisation, self_signed
 from trustbridge.pki.units import Unit
 from trustbridge.services.storefolder import Contents, StoreFolder, log_faulty
-from trustbridge.services.tls import TlsIdentity
 from trustbridge.services.tvs import TvsServer, start_tvs
 from trustbridge.services.workers import Seat
 from trustbridge.trust.vouch import TIME_TO_LIVE, VouchIndex

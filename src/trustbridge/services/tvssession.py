@@ -17,6 +17,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import IntEnum, StrEnum
 
+from trustbridge.clients.tls import tls_reason
 from trustbridge.errors import DecodeError
 from trustbridge.wire.tvs import MAX_REQUEST_BODY, Message, Reader, TvsMessage, encode
 
@@ -201,8 +202,3 @@ class TvsSession:
         with contextlib.suppress(ssl.SSLError):  # "want read": the client's goodbye is not waited for
             self._tls.unwrap()
         return self._outgoing.read()
-
-
-def tls_reason(error: ssl.SSLError) -> str:
-    """OpenSSL's reason in words, as `wrong version number`."""
-    return (error.reason or type(error).__name__).lower().replace("_", " ")

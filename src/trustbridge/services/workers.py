@@ -21,9 +21,9 @@ from time import monotonic
 
 import structlog
 
+from trustbridge.clients.addresses import port_taken
 from trustbridge.errors import TrustbridgeError
 from trustbridge.services import servingloop
-from trustbridge.services.listening import port_taken
 
 _log = structlog.stdlib.get_logger(__name__)
 

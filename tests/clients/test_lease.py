@@ -11,8 +11,8 @@ from typing import cast
 import pytest
 import uvloop
 
+from trustbridge.clients.lease import Lease, obtain_lease
 from trustbridge.errors import PortTaken, Refused, Unreachable
-from trustbridge.services.lease import Lease, obtain_lease
 from trustbridge.wire import dhcp
 from trustbridge.wire.dhcp import DhcpMessage, MessageType, Op, Option
 

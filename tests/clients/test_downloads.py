@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trustbridge.services.downloads import HttpAnswer, Outcome, TftpDownload
+from trustbridge.clients.downloads import HttpAnswer, Outcome, TftpDownload
 from trustbridge.wire.tftp import Ack, Data, Error, OptionAck, Packet, ReadRequest, decode, encode
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n12345"

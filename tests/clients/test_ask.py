@@ -13,11 +13,11 @@ from functools import lru_cache
 import pytest
 import uvloop
 
+from trustbridge.clients.ask import ask_tvs
+from trustbridge.clients.tls import TlsIdentity
 from trustbridge.errors import DecodeError, Refused, Unreachable
 from trustbridge.pki.issue import Organisation, self_signed
 from trustbridge.pki.units import Unit
-from trustbridge.services.ask import ask_tvs
-from trustbridge.services.tls import TlsIdentity
 from trustbridge.services.tvs import start_tvs
 from trustbridge.wire.tvs import Message, TvsMessage, encode, query_request, response_to, verify_request
 

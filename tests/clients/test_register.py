@@ -12,13 +12,13 @@ from typing import TypedDict
 import pytest
 import uvloop
 
+from trustbridge.clients import tls as tls_module
+from trustbridge.clients.register import ClientTls, RegisterResult, open_session, register
+from trustbridge.clients.tls import TlsIdentity
 from trustbridge.errors import Refused, Unreachable
 from trustbridge.pki.issue import Identity, Organisation, locally_significant, self_signed
 from trustbridge.pki.units import Unit
-from trustbridge.services import tls as tls_module
-from trustbridge.services.register import ClientTls, RegisterResult, open_session, register
 from trustbridge.services.registrar import Registration, RegistrationAnswer, start_registrar
-from trustbridge.services.tls import TlsIdentity
 
 NOW = datetime.now(UTC)
 LAB = Organisation(o="Lab")

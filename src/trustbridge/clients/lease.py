@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from datetime import timedelta
 from ipaddress import IPv4Address
 
+from trustbridge.clients.addresses import port_taken
 from trustbridge.errors import DecodeError, Refused, Unreachable
-from trustbridge.services.listening import port_taken
 from trustbridge.wire import dhcp
 from trustbridge.wire.dhcp import DhcpMessage, MessageType, Op, Option
 

@@ -11,9 +11,9 @@ import socket
 from typing import Any, cast
 from urllib.parse import quote
 
+from trustbridge.clients.addresses import numeric, system_words
+from trustbridge.clients.downloads import HttpAnswer, Outcome, TftpDownload
 from trustbridge.errors import Unreachable
-from trustbridge.services.downloads import HttpAnswer, Outcome, TftpDownload
-from trustbridge.services.listening import numeric, system_words
 from trustbridge.wire import tftp
 from trustbridge.wire.tftp import ErrorCode
 

@@ -18,12 +18,12 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
+from trustbridge.clients.tls import client_context
 from trustbridge.errors import DecodeError, Refused, Unreachable
-from trustbridge.services.tls import client_context
 from trustbridge.wire import sip, sipregister
 
 if TYPE_CHECKING:
-    from trustbridge.services.tls import TlsIdentity
+    from trustbridge.clients.tls import TlsIdentity
 
 #: Seconds a phone asks for, as Unified CM's phones do.
 DEFAULT_SECONDS = 120

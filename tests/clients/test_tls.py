@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pytest
 
+from trustbridge.clients.tls import TlsIdentity, client_context
 from trustbridge.errors import SettingsError
 from trustbridge.pki.issue import Identity, KeyName, Organisation, locally_significant, self_signed
 from trustbridge.pki.units import Unit
-from trustbridge.services.tls import TlsIdentity, client_context
 
 NOW = datetime.now(UTC)
 LAB = Organisation(o="Lab")

@@ -15,9 +15,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from time import monotonic
 
+from trustbridge.clients.tls import client_context, tls_reason
 from trustbridge.errors import DecodeError, Refused, Unreachable
-from trustbridge.services.tls import client_context
-from trustbridge.services.tvssession import tls_reason
 from trustbridge.wire.tvs import Message, Reader, TvsMessage, encode
 
 #: Looks at the DER of the server's certificate; gives why it is not accepted, or None.

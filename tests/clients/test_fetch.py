@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 import uvloop
 
+from trustbridge.clients.fetch import http_get, tftp_get
 from trustbridge.errors import Unreachable
-from trustbridge.services.fetch import http_get, tftp_get
 from trustbridge.services.provisioning import start_provisioning
 from trustbridge.services.tftp import start_tftp
 from trustbridge.wire.tftp import Ack, Data, Error, OptionAck, ReadRequest, decode, encode

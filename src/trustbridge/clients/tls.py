@@ -104,6 +104,11 @@ def client_context(identity: TlsIdentity | None = None, *, legacy: bool = False)
     return context
 
 
+def tls_reason(error: ssl.SSLError) -> str:
+    """OpenSSL's reason in words, as `wrong version number`."""
+    return (error.reason or type(error).__name__).lower().replace("_", " ")
+
+
 @lru_cache(maxsize=2)
 def _anonymous_context(legacy: bool) -> ssl.SSLContext:
     return _unverified_context(legacy)
