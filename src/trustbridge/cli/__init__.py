@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from trustbridge import __version__
-from trustbridge.cli import bulk, cluster, lab, sftp, tvs
+from trustbridge.cli import bulk, cluster, exchange, lab, sftp, tvs
 from trustbridge.cli.demo import demo
 from trustbridge.cli.inspect import inspect_command
 from trustbridge.errors import TrustbridgeError
@@ -35,6 +35,7 @@ app = typer.Typer(
 app.command(rich_help_panel="Rehearse")(demo)
 app.add_typer(lab.app, name="lab", rich_help_panel="Rehearse")
 app.add_typer(cluster.app, name="cluster", rich_help_panel="Exchange")
+app.add_typer(exchange.app, name="exchange", rich_help_panel="Exchange")
 app.add_typer(bulk.app, name="bulk", rich_help_panel="Exchange")
 app.add_typer(sftp.app, name="sftp", rich_help_panel="Exchange")
 app.add_typer(tvs.app, name="tvs", rich_help_panel="Trust")
