@@ -143,6 +143,11 @@ KINDS: Final[Mapping[str, Kind]] = MappingProxyType(
             "TVS looks certificates up by that pair: it may answer with the other one.",
             "Reissue one of them.",
         ),
+        "TB109": Kind(
+            "only the issuer of the signer was imported",
+            "TVS looks for the signer itself: phones strand.",
+            "Import the signer's own certificate to Phone-SAST-trust and CallManager-trust.",
+        ),
         "TB110": Kind(
             "the TVS certificate is not the one in the cluster's own ITL",
             "Phones refuse the TLS connection to this TVS, and ask nobody.",
@@ -242,6 +247,11 @@ KINDS: Final[Mapping[str, Kind]] = MappingProxyType(
             "a removed certificate may come back, or goes from all nodes",
             "Before 11.0 nodes copy it back; from 11.0 one deletion acts on all, with no undo.",
             "Keep copies; they are in the record of the exchange.",
+        ),
+        "TB149": Kind(
+            "a service still uses a certificate that was replaced",
+            "Whoever trusts the new certificate alone refuses the service.",
+            "Restart the service on the node.",
         ),
         "TB152": Kind(
             "the other cluster's CAPF certificate is not in CAPF-trust",
