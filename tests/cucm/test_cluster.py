@@ -133,8 +133,8 @@ class FakeAccess(Access):
     async def https(self, node: str, host: str, interface: Interface) -> Any:
         return self.world, node, interface
 
-    async def file(self, node: str, host: str, name: str) -> bytes | None:
-        self.world.use(Interface.TFTP, f"{node} {name}")
+    async def file(self, node: str, host: str, name: str, interface: Interface) -> bytes | None:
+        self.world.use(interface, f"{node} {name}")
         return b"list"
 
 
@@ -317,25 +317,70 @@ def test_nodes_of_other_products_are_none_and_an_unknown_node_is_named_with_thos
     assert caught.value.hint == "It has pub, sub."
 
 
-def test_a_node_that_runs_no_tftp_serves_no_lists_and_one_that_should_is_unreachable() -> None:
-    world = World("14", failing={Interface.TFTP: Unreachable("pub (files over HTTP): refused")})
+class _TftpRuns(FakeControlCenter):
+    async def services(self) -> tuple[ServiceStatus, ...]:
+        await super().services()
+        return (ServiceStatus(self.node, "Cisco Tftp", True),)
+
+
+NO_HTTP = {Interface.HTTP_FILES: Unreachable("pub (files over HTTP): refused")}
+NO_FILES = NO_HTTP | {Interface.TFTP: Unreachable("pub (TFTP): no answer")}
+
+
+def test_trust_lists_come_over_http_and_where_that_does_not_answer_over_tftp(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(clusterreads, "ControlCenter", _TftpRuns)
+    for failing, way in (({}, Interface.HTTP_FILES), (NO_HTTP, Interface.TFTP)):
+        world = World("14", failing=dict(failing))
+        found = world.do(lambda cluster: cluster.trust_list_files("pub"))
+        assert [(one.name, one.content) for one in found] == [("CTLFile.tlv", b"list"), ("ITLFile.tlv", b"list")]
+        assert ("trust lists of pub", way) in world.cluster.ways()
+        assert bool(world.cluster.detours()) == (way is Interface.TFTP)
+
+
+def test_a_node_that_runs_no_tftp_serves_no_lists_and_is_not_waited_for() -> None:
+    world = World("14", failing=dict(NO_FILES))
     found = world.do(lambda cluster: cluster.trust_list_files("pub"))
     assert [(one.name, one.content) for one in found] == [("CTLFile.tlv", None), ("ITLFile.tlv", None)]
-
-    class Running(FakeControlCenter):
-        async def services(self) -> tuple[ServiceStatus, ...]:
-            return (ServiceStatus("pub", "Cisco Tftp", True),)
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(clusterreads, "ControlCenter", Running)
-        with pytest.raises(Unreachable, match="refused"):
-            world.do(lambda cluster: cluster.trust_list_files("pub"))
+    assert not [asked for asked in world.asked if asked.startswith("TFTP")]
 
 
-def test_the_first_of_several_nodes_that_fails_is_one_error() -> None:
-    world = World("14", failing={Interface.TFTP: Garbled("pub (files over HTTP): noise")})
-    with pytest.raises(Garbled, match="noise"):
-        world.do(lambda cluster: cluster.trust_list_files())
+def test_a_node_that_should_serve_lists_or_might_is_unreachable(monkeypatch: pytest.MonkeyPatch) -> None:
+    world = World("14", failing=dict(NO_FILES), texts={"utils service list": Garbled("noise")})
+    world.failing[Interface.CONTROL_CENTER] = Unreachable("nobody")
+    with pytest.raises(Unreachable, match=r"over HTTP\): refused; and another way: pub \(TFTP\): no answer"):
+        world.do(lambda cluster: cluster.trust_list_files("pub"))
+    monkeypatch.setattr(clusterreads, "ControlCenter", _TftpRuns)
+    with pytest.raises(Unreachable, match="refused"):
+        World("14", failing=dict(NO_FILES)).do(lambda cluster: cluster.trust_list_files("pub"))
+
+
+def test_whose_password_is_refused_meanwhile_is_told_that_and_nothing_else() -> None:
+    world = World("14", failing=dict(NO_FILES))
+    world.failing[Interface.CONTROL_CENTER] = AuthenticationRefused("pub (Control Center): wrong password")
+    with pytest.raises(AuthenticationRefused, match="wrong password"):
+        world.do(lambda cluster: cluster.trust_list_files("pub"))
+
+
+def test_a_node_that_answers_noise_is_not_one_that_serves_no_lists() -> None:
+    noise = {way: Garbled(f"pub ({way}): noise") for way in (Interface.HTTP_FILES, Interface.TFTP)}
+    with pytest.raises(Garbled, match="noise"):  # of several nodes that fail, one error
+        World("14", failing=dict(noise)).do(lambda cluster: cluster.trust_list_files())
+
+
+def trial(interface: Interface) -> Callable[[Cluster], Any]:
+    return lambda cluster: cluster.try_interface(interface)
+
+
+def test_a_publisher_that_leaves_files_to_others_lacks_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    world = World("14", failing=dict(NO_FILES))
+    for way in (Interface.HTTP_FILES, Interface.TFTP):
+        with pytest.raises(NotSupported, match="does not run on the publisher"):
+            world.do(trial(way))
+    monkeypatch.setattr(clusterreads, "ControlCenter", _TftpRuns)
+    with pytest.raises(Unreachable, match="TFTP"):
+        world.do(trial(Interface.TFTP))
+    world.failing.clear()
+    assert "4 bytes" in world.do(trial(Interface.TFTP))
 
 
 # Changes.

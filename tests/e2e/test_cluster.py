@@ -18,13 +18,13 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import pytest
-from tests.lab.prepared import ENCRYPTED, LiveLab, Prepared, lab_definition, phones
+from tests.lab.prepared import ENCRYPTED, HTTP, LiveLab, Prepared, lab_definition, phones
 from typer.testing import CliRunner
 
 from trustbridge.cli import app
 from trustbridge.clients.tls import TlsIdentity
 from trustbridge.cucm.cluster import Cluster
-from trustbridge.cucm.credentials import Credentials, Secret
+from trustbridge.cucm.credentials import REALM_OF, Credentials, Secret
 from trustbridge.cucm.model import ClusterEntry, Interface, PhoneStatus, Write
 from trustbridge.errors import AuthenticationRefused, IdentityChanged, TrustbridgeError
 from trustbridge.lab import control
@@ -82,6 +82,7 @@ def entry_of(cluster: LabCluster) -> ClusterEntry:
         ssh_port=ports.ssh,
         https_port=ports.https,
         http_port=ports.provisioning,
+        tftp_port=ports.tftp,
         node_addresses=tuple((node.name, definition.address(node.name)) for node in definition.nodes),
     )
 
@@ -173,6 +174,23 @@ def test_every_read_agrees_with_the_cluster(live: LiveLab, tmp_path: Path, name:
     assert certificates == {Interface.REST if rest else Interface.CLI}
     assert ways["security mode"] == (Interface.AXL if prefer is None else Interface.CLI)
     assert ways["groups"] == ways["phones"] == Interface.AXL
+
+
+def test_lists_come_over_tftp_where_http_is_down_and_a_node_without_either_has_none(
+    live: LiveLab, tmp_path: Path
+) -> None:
+    node = live.node("src-sub1")
+    lists = [node.served(kind) for kind in ("CTLFile.tlv", "ITLFile.tlv")]
+
+    async def read(cluster: Cluster) -> tuple[list[bytes | None], Interface]:
+        found = await cluster.trust_list_files(node.name)
+        return [one.content for one in found], dict(cluster.ways())[f"trust lists of {node.name}"]
+
+    assert drive(live.source, tmp_path, read) == (lists, Interface.HTTP_FILES)
+    live.stop_service(node.name, HTTP)
+    assert drive(live.source, tmp_path, read) == (lists, Interface.TFTP)
+    live.stop_service(node.name, TFTP)
+    assert drive(live.source, tmp_path, read)[0] == [None, None]
 
 
 @pytest.mark.parametrize(
@@ -409,7 +427,7 @@ def test_the_clusters_of_a_lab_are_taken_tested_and_shown(live: LiveLab, tmp_pat
     tried = shell("cluster", "test", "source")
     assert "✓ command line: release 12.5" in tried
     assert "· certificate REST:" in tried
-    for interface in (Interface.AXL, Interface.RIS, Interface.CONTROL_CENTER, Interface.TFTP):
+    for interface in {*REALM_OF, Interface.HTTP_FILES, Interface.TFTP} - {Interface.REST}:
         assert f"✓ {interface}:" in tried
     assert "first contact" in shell.said
     assert "✓ certificate REST:" in shell("cluster", "test", "destination")

@@ -290,7 +290,9 @@ async def _try_all(name: str, told: Callable[[dict[str, Any]], None]) -> tuple[l
 
     state = state_folder()
     entry = Inventory(state).get(name)
-    trials: Sequence[Interface] = (*REALM_OF, Interface.TFTP)
+    # REST came with 14; a publisher may leave files to other nodes.
+    may_lack = (Interface.REST, Interface.HTTP_FILES, Interface.TFTP)
+    trials: Sequence[Interface] = (*REALM_OF, Interface.HTTP_FILES, Interface.TFTP)
     refused: set[Realm | None] = set()
     rows: list[dict[str, Any]] = []
     code = 0
@@ -307,8 +309,8 @@ async def _try_all(name: str, told: Callable[[dict[str, Any]], None]) -> tuple[l
                     row |= {"words": error.message, "hint": error.hint}
                     if isinstance(error, AuthenticationRefused):
                         refused.add(realm)
-                    if interface is Interface.REST and isinstance(error, NotSupported):
-                        row["works"] = None  # before 14 that is as it should be
+                    if interface in may_lack and isinstance(error, NotSupported):
+                        row["works"] = None
                     else:
                         code = code or error.exit_code
             rows.append(row)

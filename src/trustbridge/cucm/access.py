@@ -6,23 +6,20 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
 from pathlib import Path
-from typing import Any, Final, TypeVar
-
-import httpx
+from typing import Any, TypeVar
 
 from trustbridge.cucm.credentials import REALM_OF, Credentials, Realm
-from trustbridge.cucm.https import NodeHttps, Patience, translated
+from trustbridge.cucm.https import NodeHttps, Patience
 from trustbridge.cucm.model import ClusterEntry, Interface
+from trustbridge.cucm.nodefiles import over_http, over_tftp
 from trustbridge.cucm.oscli import OsCli
 from trustbridge.cucm.pins import TlsPins
 from trustbridge.cucm.releases import ReleaseTexts, for_release
-from trustbridge.errors import AuthenticationRefused, Garbled, SettingsError
+from trustbridge.errors import AuthenticationRefused, SettingsError
 from trustbridge.exchange.hostkeys import HostKeyPins
 
 T = TypeVar("T")
 
-#: A trust list of a thousand certificates has 2 MB.
-MAX_FILE: Final = 16 * 1024 * 1024
 #: Where first contacts are remembered, in the state folder.
 HOST_KEYS, CERTIFICATES = "known_hosts", "known_certificates.json"
 
@@ -135,38 +132,14 @@ class Access:
 
         return await self._once((interface, host), connect)
 
-    async def file(self, node: str, host: str, name: str) -> bytes | None:
-        """A file as a TFTP node serves it over HTTP; None when it has none of that name.
+    async def file(self, node: str, host: str, name: str, interface: Interface) -> bytes | None:
+        """A file as a TFTP node serves it, over `HTTP_FILES` or `TFTP`; None when it has none of that name.
 
         Raises:
-            Unreachable, Garbled: as for HTTPS; the message names node and file.
+            Unreachable, Garbled: the message names node, interface and file.
         """
-        base = f"http://{f'[{host}]' if ':' in host else host}:{self.entry.http_port}"
-        limits = httpx.Timeout(self._patience.answer, connect=self._patience.connect)
-        here, what = f"{node} (files over HTTP)", f"GET /{name}"
-        try:
-            async with (
-                asyncio.timeout(self._patience.answer),
-                httpx.AsyncClient(base_url=base, timeout=limits, trust_env=False) as client,
-                client.stream("GET", f"/{name}") as response,
-            ):
-                if response.status_code == 404:
-                    return None
-                if response.status_code != 200:
-                    raise Garbled(f"{here}: {what} was answered with status {response.status_code}", "Try again.")
-                content = bytearray()
-                async for part in response.aiter_bytes():
-                    content += part
-                    if len(content) > MAX_FILE:
-                        raise Garbled(f"{here}: {name} never ends", "Is that a TFTP node of Unified CM?")
-                return bytes(content)
-        except (httpx.HTTPError, httpx.InvalidURL, httpx.StreamError, OSError, ValueError) as error:
-            refused = translated(error, what, self._patience)
-            refused.message = f"{here}: {refused.message}"
-            refused.args = (refused.message,)
-            if isinstance(error, httpx.ConnectError):
-                refused.hint = f"Check address and port {self.entry.http_port}, and that Cisco Tftp runs on the node."
-            raise refused from error
+        get = over_tftp if interface is Interface.TFTP else over_http
+        return await get(self.entry, node, host, name, self._patience)
 
     async def close(self) -> None:
         """Close all that was opened."""

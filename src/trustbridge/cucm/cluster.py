@@ -5,7 +5,8 @@
             ...
         cluster.ways()      # which interface each answer came by
 
-Nothing is connected before it is needed. See `clusterreads`, `clusterwrites`, and `ways` for which way is taken.
+Nothing is connected before it is needed. See `clusterreads`, `clusterwrites` and `clustertrials`; `ways` says which way
+is taken.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from pathlib import Path
 from typing import Self
 
 from trustbridge.cucm.access import Access
+from trustbridge.cucm.clustertrials import ClusterTrials
 from trustbridge.cucm.clusterwrites import ClusterWrites
 from trustbridge.cucm.credentials import Credentials
 from trustbridge.cucm.https import Patience
@@ -23,7 +25,7 @@ from trustbridge.cucm.model import ClusterEntry, Interface, Write
 from trustbridge.cucm.ways import Ways
 
 
-class Cluster(ClusterWrites):
+class Cluster(ClusterWrites, ClusterTrials):
     """A cluster, to be read and changed. Made by `open`."""
 
     def __repr__(self) -> str:
@@ -51,7 +53,7 @@ class Cluster(ClusterWrites):
             on_write: told each change before it is done.
             on_first_contact: told in words each identity that is pinned now.
             prefer: the interface to try first wherever there are several.
-            patience: how long to wait for what goes over HTTP.
+            patience: how long to wait for what goes over HTTP or TFTP.
         """
         access = Access(entry, credentials, state, on_first_contact=on_first_contact, patience=patience)
         try:

@@ -29,7 +29,13 @@ from trustbridge.cucm.model import (
 from trustbridge.cucm.releases import Abilities, for_release
 from trustbridge.cucm.ris import ControlCenter, Ris
 from trustbridge.cucm.ways import Way, Ways
-from trustbridge.errors import Garbled, NotSupported, SettingsError, TrustbridgeError, Unreachable
+from trustbridge.errors import (
+    AuthenticationRefused,
+    Garbled,
+    IdentityChanged,
+    SettingsError,
+    TrustbridgeError,
+)
 from trustbridge.pki.units import Store
 
 T = TypeVar("T")
@@ -38,8 +44,6 @@ TRUST_LISTS: Final = ("CTLFile.tlv", "ITLFile.tlv")
 TFTP_SERVICE: Final = "Cisco Tftp"
 #: Nodes that are asked at the same time.
 _AT_ONCE: Final = 8
-#: A phone nobody has: asking about it is asking whether anybody answers.
-_NOBODY: Final = "SEP000000000000"
 _BUILD = re.compile(r"\((\d+)\)$")
 
 
@@ -65,7 +69,7 @@ class ClusterReads:
             if self._release is None:
                 ways = [
                     Way(Interface.AXL, lambda: self._by_axl(Axl.release)),
-                    Way(Interface.CLI, lambda: self._by_cli(self.entry.publisher, "show version active", _release)),
+                    Way(Interface.CLI, lambda: self._by_cli(self.entry.publisher, "show version active", release_said)),
                 ]
                 found = await self._ways.first("release", self.entry.publisher, ways)
                 # AXL writes 12.5.1.11900(146) what the node itself calls 12.5.1.11900-146.
@@ -203,7 +207,7 @@ class ClusterReads:
         return [Way(Interface.REST, by_rest), *ways] if (await self.abilities()).rest else ways
 
     async def trust_list_files(self, node: str | None = None) -> tuple[TrustListFileInfo, ...]:
-        """CTLFile.tlv and ITLFile.tlv of a node, or of every node, as phones get them.
+        """CTLFile.tlv and ITLFile.tlv of a node, or of every node, as phones get them: over HTTP, else over TFTP.
 
         `content` is None where there is no such file, and on nodes where Cisco Tftp does not run.
         """
@@ -212,16 +216,28 @@ class ClusterReads:
     async def _lists_of(self, info: NodeInfo) -> tuple[TrustListFileInfo, ...]:
         host = self.host(info)
 
-        async def ask() -> tuple[TrustListFileInfo, ...]:
-            try:
-                contents = [await self._access.file(info.name, host, name) for name in TRUST_LISTS]
-            except Unreachable:
-                if any(one.name == TFTP_SERVICE and one.running for one in await self.services(info.name)):
-                    raise
-                contents = [None] * len(TRUST_LISTS)
+        async def fetched(interface: Interface) -> tuple[TrustListFileInfo, ...]:
+            contents = [await self._access.file(info.name, host, name, interface) for name in TRUST_LISTS]
             return tuple(TrustListFileInfo(info.name, *pair) for pair in zip(TRUST_LISTS, contents, strict=True))
 
-        return await self._ways.first(f"trust lists of {info.name}", host, [Way(Interface.TFTP, ask)])
+        async def by_tftp() -> tuple[TrustListFileInfo, ...]:
+            # TFTP finds only by waiting that nobody is there: who is not meant to answer is not waited for.
+            if self._ways.silent(Interface.HTTP_FILES, host) and not await self._serves_files(info):
+                return tuple(TrustListFileInfo(info.name, name, None) for name in TRUST_LISTS)
+            return await fetched(Interface.TFTP)
+
+        ways = [Way(Interface.HTTP_FILES, lambda: fetched(Interface.HTTP_FILES)), Way(Interface.TFTP, by_tftp)]
+        return await self._ways.first(f"trust lists of {info.name}", host, ways)
+
+    async def _serves_files(self, info: NodeInfo) -> bool:
+        """Whether Cisco Tftp is up on a node, as far as anybody tells."""
+        try:
+            services = await self.services(info.name)
+        except (AuthenticationRefused, IdentityChanged):
+            raise
+        except TrustbridgeError:
+            return True
+        return any(one.name == TFTP_SERVICE and one.running for one in services)
 
     # What the database and the Unified CMs know: one way each.
 
@@ -255,41 +271,6 @@ class ClusterReads:
         return await self._only("TVS certificates", Interface.AXL, lambda: self._by_axl(Axl.tvs_certificates))
 
     # Ways.
-
-    async def try_interface(self, interface: Interface) -> str:
-        """Use one interface of the publisher and no other; what it told, in words.
-
-        Raises:
-            NotSupported: the release has no such interface.
-            TrustbridgeError: it does not serve.
-        """
-        host = self.entry.publisher
-
-        async def ask() -> str:
-            match interface:
-                case Interface.CLI:
-                    self._release = await self._by_cli(host, "show version active", _release)
-                    return f"release {self._release}"
-                case Interface.REST:
-                    if self._release is not None and not for_release(self._release).abilities.rest:
-                        raise NotSupported(f"release {self._release} has none: it came with 14")
-                    snapshot = await CertificateRest(await self._https(host, interface)).snapshot()
-                    counts = len(snapshot.identities.listed), len(snapshot.trusts.listed)
-                    return f"{counts[0]} certificates of its own and {counts[1]} trusted"
-                case Interface.AXL:
-                    return f"release {await self._by_axl(Axl.release)}"
-                case Interface.RIS:
-                    await Ris(await self._https(host, interface)).registrations([_NOBODY])
-                    return "answers about phones"
-                case Interface.CONTROL_CENTER:
-                    services = await ControlCenter(await self._https(host, interface)).services()
-                    return f"{sum(one.running for one in services)} of {len(services)} services run"
-                case Interface.TFTP:
-                    content = await self._access.file(self.name, host, TRUST_LISTS[-1])
-                    return f"{TRUST_LISTS[-1]} has {0 if content is None else len(content)} bytes"
-            raise NotSupported(f"{interface} is not an interface of a publisher")
-
-        return await self._access.with_realm(interface, ask)
 
     def ways(self) -> tuple[tuple[str, Interface], ...]:
         """Which interface each answer came by."""
@@ -348,7 +329,8 @@ class ClusterReads:
         return await self._access.https(node or self.name, host, interface)
 
 
-def _release(said: str) -> Release:
+def release_said(said: str) -> Release:
+    """The release in the answer to `show version active`."""
     return text.parse_version(said).release
 
 

@@ -20,6 +20,7 @@ class Interface(StrEnum):
     RIS = "RisPort70"
     CONTROL_CENTER = "Control Center"
     PHONE_PAGE = "phone page"
+    HTTP_FILES = "files over HTTP"
     TFTP = "TFTP"
     TVS = "TVS"
 

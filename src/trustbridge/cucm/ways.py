@@ -74,6 +74,10 @@ class Ways:
             key=lambda way: ((way.interface, node) in self._unreachable, way.interface is not self._prefer),
         )
 
+    def silent(self, interface: Interface, node: str) -> bool:
+        """Whether a node could not be reached this way when it was last tried."""
+        return (interface, node) in self._unreachable
+
     async def first(self, question: str, node: str, ways: Sequence[Way[T]]) -> T:
         """The answer by the first way that leads to one.
 
