@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import pickle
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TypeVar
@@ -19,6 +19,7 @@ from trustbridge.cucm.credentials import Credentials, Realm, Secret, variable
 from trustbridge.cucm.model import (
     CallManagerGroup,
     ClusterEntry,
+    DhcpSubnet,
     Interface,
     NodeInfo,
     PhoneInfo,
@@ -75,6 +76,7 @@ class World:
     asked: list[str] = field(default_factory=list)
     trusts: list[tuple[str, Certificate]] = field(default_factory=list)
     answers: dict[str, Mapping[str, Any]] = field(default_factory=dict)
+    subnets: list[DhcpSubnet] = field(default_factory=list)
     writes: list[Write] = field(default_factory=list)
     credentials: Credentials = BOTH
 
@@ -170,6 +172,14 @@ class FakeAxl(_Over):
     async def phones(self) -> AsyncIterator[PhoneInfo]:
         self.use("phones")
         yield PhoneInfo("SEP001122334455", "Cisco 8841")
+
+    async def dhcp_subnets(self) -> tuple[DhcpSubnet, ...]:
+        self.use("subnets")
+        return tuple(self.world.subnets)
+
+    async def set_tftp_servers(self, subnet: DhcpSubnet, servers: Sequence[str]) -> None:
+        self.use(f"option 150 of {subnet.identifier}")
+        self.world.subnets = [replace(subnet, tftp_servers=tuple(servers))]
 
     async def reset(self, name: str) -> None:
         self.use(f"reset {name}")
@@ -559,6 +569,55 @@ def test_all_phones_are_reset_though_one_is_refused() -> None:
         world.do(lambda cluster: cluster.reset_phones(["SEPBAD", "SEP1", "SEP2"]))
     assert world.asked[1:] == ["AXL reset SEPBAD", "AXL reset SEP1", "AXL reset SEP2"]
     assert world.cluster.written() == ()
+
+
+SUBNET = DhcpSubnet("{1}", "192.0.2.1", "10.1.0.0", ("192.0.2.1", "192.0.2.2"))
+
+
+def test_option_150_of_a_subnet_is_announced_changed_and_changed_back_with_the_subnet_as_it_was() -> None:
+    world = World("14", subnets=[SUBNET])
+
+    async def move(cluster: Cluster) -> None:
+        assert await cluster.dhcp_subnets() == (SUBNET,)
+        await cluster.set_tftp_servers(SUBNET, ["192.0.2.7"])
+
+    world.do(move, dry_run=True)
+    assert world.subnets == [SUBNET]
+    assert [(one.what, one.interface) for one in world.writes] == [
+        ("change option 150 of subnet 10.1.0.0 from 192.0.2.1, 192.0.2.2 to 192.0.2.7", Interface.AXL)
+    ]
+    world.do(move)
+    assert world.subnets[0].tftp_servers == ("192.0.2.7",)
+    assert [one.target for one in world.cluster.written()] == ["source"]
+    world.do(lambda cluster: cluster.set_tftp_servers(SUBNET, SUBNET.tftp_servers))
+    assert world.subnets == [SUBNET]
+    world.do(lambda cluster: cluster.set_tftp_servers(SUBNET, SUBNET.tftp_servers))
+    assert world.cluster.written() == ()  # it is so already
+
+
+@pytest.mark.parametrize("servers", [(), ("a", "b", "c")])
+def test_other_than_one_or_two_servers_and_a_subnet_that_is_gone_are_refused_unannounced(
+    servers: tuple[str, ...],
+) -> None:
+    world = World("14", subnets=[SUBNET])
+    with pytest.raises(Refused, match="one or two"):
+        world.do(lambda cluster: cluster.set_tftp_servers(SUBNET, servers), dry_run=True)
+    world.subnets = []
+    with pytest.raises(Refused, match=r"no DHCP subnet 10\.1\.0\.0"):
+        world.do(lambda cluster: cluster.set_tftp_servers(SUBNET, ["a"]), dry_run=True)
+    assert world.writes == []
+
+
+def test_the_fips_mode_and_a_node_that_does_not_know_the_question() -> None:
+    command = "utils fips status"
+    world = World("14", texts={command: "The system is operating in FIPS mode\n"})
+    assert world.do(lambda cluster: cluster.fips()) is True
+    assert world.cluster.ways() == (("FIPS mode", Interface.CLI),)
+    world.texts[command] = NotSupported("source (command line) does not know it")
+    assert world.do(lambda cluster: cluster.fips()) is None
+    world.texts[command] = "who knows\n"
+    with pytest.raises(Garbled, match="`utils fips status`"):
+        world.do(lambda cluster: cluster.fips())
 
 
 # Secrets.

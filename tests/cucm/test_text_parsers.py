@@ -34,6 +34,7 @@ READ_BY = {
     "show-cert-own": "parse_certificate",
     "show-cert-trust": "parse_certificate",
     "utils-service": "parse_services",
+    "utils-fips": "parse_fips",
     "run-sql": "parse_table",
     "show-ctl": "parse_trust_list",
     "show-itl": "parse_trust_list",
@@ -102,6 +103,33 @@ def test_the_release_and_its_packages() -> None:
     assert version.release.at_least(12, 5)
     assert version.options == ("cmterm-devicepack12.5.1.14900-11.cop.sgn", "ciscocm.free_common_space_v1.5.cop.sgn")
     assert parsers.parse_version(sample("show-version-active-no-options")).options == ()
+
+
+@pytest.mark.parametrize(
+    ("said", "on"),
+    [
+        (sample("utils-fips-status-on"), True),
+        (sample("utils-fips-status-off"), False),
+        ("The system is operating in FIPS mode", True),
+        ("System is running in FIPS 140-2 mode.", True),
+        ("FIPS mode is enabled. Enhanced security mode is disabled.", True),
+        ("FIPS mode: on; Common Criteria mode: off", True),
+        ("The system is not operating in FIPS mode.", False),
+        ("The system is in non FIPS mode", False),
+        ("FIPS mode is currently disabled", False),
+        ("FIPS mode is not enabled. Enhanced security mode is not enabled.", False),
+        ("The system is operating in FIPS mode.\nThe system is operating in non-FIPS mode.", None),
+        ("OpenSSL FIPS self tests passed.", None),
+        ("Enhanced security mode is enabled", None),
+        ("", None),
+    ],
+)
+def test_the_fips_mode_or_that_it_is_not_told(said: str, on: bool | None) -> None:
+    if on is None:
+        with pytest.raises(Garbled):
+            parsers.parse_fips(said)
+    else:
+        assert parsers.parse_fips(said) is on
 
 
 def test_nodes_with_roles_products_and_states() -> None:

@@ -60,7 +60,7 @@ def lab(prepared: Prepared, folder: Path) -> Iterator[LiveLab]:
     definition = lab_definition(
         phones(2),
         phones(1, security=ENCRYPTED),
-        **{name: {"release": release} for name, release in RELEASES.items()},
+        **{name: {"release": release, "fips": name == "destination"} for name, release in RELEASES.items()},
     )
     with LiveLab(prepared.lab(folder / "lab", definition)) as live:
         yield live
@@ -135,6 +135,9 @@ def test_every_read_agrees_with_the_cluster(live: LiveLab, tmp_path: Path, name:
         assert (await cluster.release()).text.startswith(RELEASES[name])
         assert await cluster.security_mode() == "mixed"
         assert not await cluster.prepare_for_rollback()
+        assert await cluster.fips() is (name == "destination")
+        subnets = await cluster.dhcp_subnets()
+        assert [one.tftp_servers for one in subnets] == ([definition.tftp_addresses()] if name == "source" else [])
         nodes = await cluster.nodes()
         assert {(one.name, cluster.host(one), one.publisher) for one in nodes} == {
             (one.name, definition.address(one.name), one.name == held.publisher) for one in definition.nodes

@@ -147,6 +147,13 @@ def test_the_release_is_written_as_a_build(old: NodeLine, new: NodeLine) -> None
     assert old("show version tomorrow").endswith(FAILED)
 
 
+def test_the_fips_mode_is_as_defined(old: NodeLine) -> None:
+    assert old("utils fips status") == "The system is operating in NON-FIPS mode\n"
+    definition = old.cluster.definition.model_copy(update={"fips": True})
+    old.cluster.definition = definition
+    assert old("utils fips status").startswith("The system is operating in FIPS mode.")
+
+
 def test_nodes_are_listed_with_roles_and_the_node_asked_has_no_connection(old: NodeLine) -> None:
     addresses = [old.cluster.definition.address(name) for name in ("src-pub", "src-sub1")]
     since = " using TCP since Sun Mar 1 12:00:00 2026"

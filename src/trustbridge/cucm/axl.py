@@ -19,7 +19,7 @@ from lxml import etree
 from trustbridge.cucm import axlschema, soap
 from trustbridge.cucm.axlschema import AxlSchema
 from trustbridge.cucm.https import Answer, NodeHttps
-from trustbridge.cucm.model import CallManagerGroup, NodeInfo, PhoneInfo, Release, TvsCertificate
+from trustbridge.cucm.model import CallManagerGroup, DhcpSubnet, NodeInfo, PhoneInfo, Release, TvsCertificate
 from trustbridge.cucm.soap import Fault
 from trustbridge.errors import Garbled, NotSupported, Refused, Throttled, TrustbridgeError
 
@@ -63,16 +63,6 @@ class LastSeen:
     configuration: str = ""
     seen: datetime | None = None
     status: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class DhcpSubnet:
-    """A subnet whose DHCP server is Unified CM itself. `tftp_servers` is option 150, two at the most."""
-
-    identifier: str
-    server: str
-    address: str
-    tftp_servers: tuple[str, ...]
 
 
 class _TooLarge(Exception):
@@ -392,9 +382,7 @@ class Axl:
 
     async def set_tftp_servers(self, subnet: DhcpSubnet, servers: Sequence[str]) -> None:
         """Change a subnet's option 150: one server, or two."""
-        if not 1 <= len(servers) <= 2:
-            raise Refused(f"a subnet of Unified CM's DHCP server names one or two TFTP servers, not {len(servers)}")
-        first, second = (*servers, "")[:2]
+        first, second = (*check_tftp_servers(servers), "")[:2]
         await self.call(
             "updateDhcpSubnet",
             {
@@ -403,6 +391,20 @@ class Axl:
                 "secondaryTftpServerIpAddress": second,
             },
         )
+
+
+def check_tftp_servers(servers: Sequence[str]) -> tuple[str, ...]:
+    """Servers as a subnet of Unified CM's DHCP server can name them: one, or two.
+
+    Raises:
+        Refused: none, or more.
+    """
+    if not 1 <= len(servers) <= 2:
+        raise Refused(
+            f"a subnet of Unified CM's DHCP server names one or two TFTP servers, not {len(servers)}",
+            "Name one or two.",
+        )
+    return tuple(servers)
 
 
 def _page(error: _TooLarge) -> int:

@@ -15,6 +15,7 @@ from trustbridge.cucm.https import NodeHttps
 from trustbridge.cucm.model import (
     CallManagerGroup,
     ClusterEntry,
+    DhcpSubnet,
     Interface,
     NodeIdentity,
     NodeInfo,
@@ -33,6 +34,7 @@ from trustbridge.errors import (
     AuthenticationRefused,
     Garbled,
     IdentityChanged,
+    NotSupported,
     SettingsError,
     TrustbridgeError,
 )
@@ -140,6 +142,17 @@ class ClusterReads:
         query = f"run sql select paramname,paramvalue from processconfig where paramname='{name}'"  # noqa: S608 - ours
         rows = (await self._by_cli(self.entry.publisher, query, text.parse_table)).records()
         return rows[0].get("paramvalue") if rows else None
+
+    async def fips(self) -> bool | None:
+        """Whether the publisher operates in FIPS 140 mode; None when it does not know the question."""
+
+        async def ask() -> bool | None:
+            try:
+                return await self._by_cli(self.entry.publisher, "utils fips status", text.parse_fips)
+            except NotSupported:
+                return None
+
+        return await self._only("FIPS mode", Interface.CLI, ask)
 
     async def services(self, node: str) -> tuple[ServiceStatus, ...]:
         """Services of a node that are activated."""
@@ -269,6 +282,10 @@ class ClusterReads:
     async def tvs_certificates(self) -> tuple[TvsCertificate, ...]:
         """What TVS knows, as the database tells."""
         return await self._only("TVS certificates", Interface.AXL, lambda: self._by_axl(Axl.tvs_certificates))
+
+    async def dhcp_subnets(self) -> tuple[DhcpSubnet, ...]:
+        """Subnets whose DHCP server is the cluster itself, with their option 150."""
+        return await self._only("DHCP subnets", Interface.AXL, lambda: self._by_axl(Axl.dhcp_subnets))
 
     # Ways.
 

@@ -13,9 +13,10 @@ from typing import Final, TypeVar
 
 from trustbridge.cucm import text
 from trustbridge.cucm.access import Access
+from trustbridge.cucm.axl import check_tftp_servers
 from trustbridge.cucm.clusterreads import ClusterReads
 from trustbridge.cucm.dialogue import Answers, bulk_sftp_answers
-from trustbridge.cucm.model import BulkLine, ClusterEntry, Interface, NodeInfo, TrustedCertificate, Write
+from trustbridge.cucm.model import BulkLine, ClusterEntry, DhcpSubnet, Interface, NodeInfo, TrustedCertificate, Write
 from trustbridge.cucm.ris import ControlCenter
 from trustbridge.cucm.ways import Detour, Way, Ways
 from trustbridge.errors import NotSupported, Refused, SettingsError
@@ -238,6 +239,30 @@ class ClusterWrites(ClusterReads):
         node = await self.publisher()
         effect = "calls on them end when they are reset"
         await self._change(self.name, f"reset {len(chosen)} phones: {shown}", effect, node, [Way(Interface.AXL, do)])
+
+    async def set_tftp_servers(self, subnet: DhcpSubnet, servers: Sequence[str]) -> None:
+        """Change option 150 of a subnet whose DHCP server is the cluster itself: one server, or two.
+
+        What it says already is passed over.
+
+        Raises:
+            Refused: other than one or two servers; the subnet is gone; or the cluster does not take them.
+        """
+        chosen = check_tftp_servers(servers)
+        # As it is now: whoever goes back holds the subnet as it was before the change.
+        now = next((one for one in await self.dhcp_subnets() if one.identifier == subnet.identifier), None)
+        if now is None:
+            raise Refused(f"{self.name} (AXL): there is no DHCP subnet {subnet.address} any more", "List them anew.")
+        if chosen == now.tftp_servers:
+            return
+
+        async def do() -> None:
+            await (await self._axl_client()).set_tftp_servers(now, chosen)
+
+        before = ", ".join(now.tftp_servers) or "none"
+        what = f"change option 150 of subnet {now.address} from {before} to {', '.join(chosen)}"
+        effect = "phones go there when their lease renews, or when they are reset"
+        await self._change(self.name, what, effect, await self.publisher(), [Way(Interface.AXL, do)])
 
     async def restart_service(self, node: str, service: str) -> None:
         """Restart a service of a node.

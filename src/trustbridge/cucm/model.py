@@ -148,6 +148,16 @@ class TvsCertificate:
 
 
 @dataclass(frozen=True, slots=True)
+class DhcpSubnet:
+    """A subnet whose DHCP server is Unified CM itself. `tftp_servers` is option 150, two at the most."""
+
+    identifier: str
+    server: str
+    address: str
+    tftp_servers: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class BulkLine:
     """What a publisher answered to a bulk command, for one type: `Successfully exported tomcat certificate(s) ...`."""
 

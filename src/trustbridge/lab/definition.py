@@ -104,6 +104,7 @@ class ClusterDefinition(_Strict):
         tftp_digest: enterprise parameter "TFTP File Signature Algorithm".
         auto_registration: whether phones nobody created may register.
         minimum_tls: "1.0" lets old phones ask this cluster's TVS, and weakens it.
+        fips: what nodes say of FIPS 140 mode; nothing else depends on it.
     """
 
     release: Annotated[str, Field(pattern=r"^\d{1,2}(\.\d+)*$")] = "14"
@@ -117,6 +118,7 @@ class ClusterDefinition(_Strict):
     tftp_digest: Literal["sha1", "sha512"] = "sha1"
     auto_registration: bool = False
     minimum_tls: Literal["1.0", "1.2"] = "1.2"
+    fips: bool = False
     nodes: Annotated[tuple[NodeDefinition, ...], Field(min_length=1, max_length=MAX_NODES)]
     groups: tuple[GroupDefinition, ...] = ()
 

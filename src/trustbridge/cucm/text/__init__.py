@@ -16,6 +16,7 @@ from trustbridge.cucm.text.certificates import (
 )
 from trustbridge.cucm.text.changes import Change, parse_change
 from trustbridge.cucm.text.files import ListedFile, parse_file_list
+from trustbridge.cucm.text.fips import parse_fips
 from trustbridge.cucm.text.nodes import ClusterNode, parse_network_cluster
 from trustbridge.cucm.text.services import ListedService, ServiceState, parse_services
 from trustbridge.cucm.text.sql import Table, parse_table
@@ -38,6 +39,7 @@ __all__ = [
     "parse_certificate",
     "parse_change",
     "parse_file_list",
+    "parse_fips",
     "parse_network_cluster",
     "parse_own_certificates",
     "parse_services",

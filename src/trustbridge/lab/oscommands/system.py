@@ -1,9 +1,9 @@
-"""Releases, nodes and services."""
+"""Releases, nodes, services, and the mode of the cryptography."""
 
 from __future__ import annotations
 
 from trustbridge.errors import Refused
-from trustbridge.lab.oscommands.view import NodeView, command, date, table
+from trustbridge.lab.oscommands.view import NodeView, command, date, date_with_zone, table
 from trustbridge.services.clishell import Command
 
 TVS, TFTP, CALLMANAGER = "Cisco Trust Verification Service", "Cisco Tftp", "Cisco CallManager"
@@ -97,9 +97,20 @@ async def service_restart(view: NodeView, rest: str) -> Command:
     yield f"{name}[STARTING]\n{name}[STARTED]\n"
 
 
+async def fips_status(view: NodeView, rest: str) -> Command:
+    """`utils fips status`. Its words are UNVERIFIED."""
+    if not view.cluster.definition.fips:
+        yield "The system is operating in NON-FIPS mode\n"
+        return
+    yield "The system is operating in FIPS mode. Self test status:\n- S T A R T ---------------------\n"
+    yield f"Executing FIPS selftests\nStart time: {date_with_zone(view.started)}\n"
+    yield table(f"{part} self tests passed." for part in ("NSS", "Operating System OpenSSL", "OpenSSL", "CryptoJ"))
+
+
 COMMANDS = (
     command("show version", show_version, "{active|inactive}", fewest=1),
     command("show network cluster", show_network_cluster),
+    command("utils fips status", fips_status),
     command("utils service list", service_list),
     command("utils service restart", service_restart, "service-name", fewest=1),
 )
