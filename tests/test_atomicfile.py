@@ -152,3 +152,50 @@ def test_other_errors_stay_what_they_are() -> None:
         raise KeyError("x")
     with pytest.raises(TrustbridgeError, match=r"^nothing: gone$"), atomicfile.in_words("nothing"):
         raise OSError("gone")
+
+
+def test_a_shared_file_is_one_file_until_either_is_replaced(tmp_path: Path) -> None:
+    one, other = tmp_path / "one", tmp_path / "other"
+    atomicfile.write(one, b"1")
+    atomicfile.write(other, b"2")
+    for _ in range(2):  # the second time there is nothing to do
+        atomicfile.share(one, other)
+        assert os.path.samefile(one, other)
+        assert sorted(path.name for path in tmp_path.iterdir()) == ["one", "other"]
+    atomicfile.write(other, b"3")
+    assert (one.read_bytes(), other.read_bytes()) == (b"1", b"3")
+
+
+def test_where_no_second_name_can_be_a_copy_is_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    one, other = tmp_path / "one", tmp_path / "other"
+    atomicfile.write(one, b"1")
+    for code, copied in ((errno.EPERM, True), (errno.ENOSPC, False)):
+
+        def refuse(*_: object, code: int = code) -> None:
+            raise OSError(code, os.strerror(code))
+
+        monkeypatch.setattr(os, "link", refuse)
+        other.unlink(missing_ok=True)
+        if copied:
+            atomicfile.share(one, other)
+            assert (other.read_bytes(), mode(other)) == (b"1", 0o600)
+            assert not os.path.samefile(one, other)
+        else:
+            with pytest.raises(OSError, match="No space left"):
+                atomicfile.share(one, other)
+            assert sorted(path.name for path in tmp_path.iterdir()) == ["one"]
+
+
+def test_sharing_that_fails_leaves_the_old_content_and_no_part(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    one, other = tmp_path / "one", tmp_path / "other"
+    atomicfile.write(one, b"1")
+    atomicfile.write(other, b"2")
+
+    def fail(*_: object) -> None:
+        raise OSError(errno.EACCES, os.strerror(errno.EACCES))
+
+    monkeypatch.setattr(Path, "replace", fail)
+    with pytest.raises(PermissionError):
+        atomicfile.share(one, other)
+    assert other.read_bytes() == b"2"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["one", "other"]

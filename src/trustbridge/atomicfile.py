@@ -33,8 +33,12 @@ def write(path: Path, data: bytes, *, durable: bool = True) -> None:
         raise
 
 
+def _beside(path: Path) -> Path:
+    return path.with_name(f".{path.name}.{secrets.token_hex(8)}.part")
+
+
 def _write(path: Path, data: bytes, durable: bool) -> None:
-    part = path.with_name(f".{path.name}.{secrets.token_hex(8)}.part")
+    part = _beside(path)
     descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, PRIVATE_FILE)
     try:
         with os.fdopen(descriptor, "wb") as file:
@@ -42,6 +46,37 @@ def _write(path: Path, data: bytes, durable: bool) -> None:
             if durable:
                 file.flush()
                 os.fsync(file.fileno())
+        part.replace(path)
+    except BaseException:
+        part.unlink(missing_ok=True)
+        raise
+
+
+#: A file has as many names as it may, or the file system knows no second one.
+_NO_LINK = (errno.EMLINK, errno.EPERM, errno.EXDEV, errno.ENOTSUP, errno.ENOSYS)
+
+
+def share(source: Path, path: Path) -> None:
+    """Make `path` another name of the file `source`, in one step, or a copy of it where that can't be.
+
+    Both must only ever be replaced, as `write` does, and never written into.
+
+    Raises:
+        OSError: as `write`, or there is no `source`.
+    """
+    status = source.stat()
+    with contextlib.suppress(FileNotFoundError):
+        if os.path.samestat(path.stat(), status):
+            return  # renaming one name of a file over another one would leave both
+    part = _beside(path)
+    try:
+        os.link(source, part)
+    except OSError as error:
+        if error.errno not in _NO_LINK:
+            raise
+        write(path, source.read_bytes())
+        return
+    try:
         part.replace(path)
     except BaseException:
         part.unlink(missing_ok=True)

@@ -384,23 +384,29 @@ def use_folder(monkeypatch: pytest.MonkeyPatch, path: Path) -> None:
     monkeypatch.setattr(Cluster, "_open_sftp", lambda _: _local(path))
 
 
-def limited(writes: int) -> Callable[..., None]:
-    """`atomicfile.write` for so many times; then the process dies, or the disk is full."""
-    write, left = atomicfile.write, [writes]
+def limit(patch: pytest.MonkeyPatch, steps: int) -> None:
+    """So many files come to be; then the process dies, or the disk is full."""
+    left = [steps]
 
-    def limited(path: Path, data: bytes, *, durable: bool = True) -> None:
-        left[0] -= 1
-        if left[0] < 0:
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
-        write(path, data, durable=False)
+    def limited(name: str) -> Callable[..., None]:
+        real = getattr(atomicfile, name)
 
-    return limited
+        def limited(*arguments: Any) -> None:
+            left[0] -= 1
+            if left[0] < 0:
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(arguments[-1]))
+            real(*arguments)
+
+        return limited
+
+    for name in ("write", "share"):
+        patch.setattr(atomicfile, name, limited(name))
 
 
 @pytest.mark.parametrize(
-    ("types", "writes", "step"),
-    [((BulkType.ITLRECOVERY,), 4, 1), (ALL, 30, 4)],
-    ids=["one type, every point", "all types, every fourth"],
+    ("types", "stores"),
+    [((BulkType.ITLRECOVERY,), 2), (ALL, 3)],
+    ids=["one type", "all types"],
 )
 def test_an_import_cut_off_between_two_files_and_run_again_ends_the_same(
     prepared: Prepared,
@@ -409,8 +415,7 @@ def test_an_import_cut_off_between_two_files_and_run_again_ends_the_same(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     types: tuple[BulkType, ...],
-    writes: int,
-    step: int,
+    stores: int,
 ) -> None:
     use_folder(monkeypatch, tmp_path / "files")
 
@@ -423,7 +428,7 @@ def test_an_import_cut_off_between_two_files_and_run_again_ends_the_same(
     untouched = tmp_path / "untouched"
     copied(source.folder, untouched)
     run(source.import_(types))
-    wanted = {node: held(stores) for node, stores in source.stores.items()}
+    wanted = {node: held(one) for node, one in source.stores.items()}
     recovery = destination.identity("dst-pub", Unit.ITLRECOVERY).certificate
     cut, whole = 0, False
     while not whole:
@@ -433,7 +438,7 @@ def test_an_import_cut_off_between_two_files_and_run_again_ends_the_same(
         told: list[str] = []
         cluster.changed.append(lambda told=told: told.append("."))  # type: ignore[misc] # the default binds it
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(atomicfile, "write", limited(cut))
+            limit(patch, cut)
             try:
                 run(cluster.import_(types))
                 whole = True
@@ -442,17 +447,17 @@ def test_an_import_cut_off_between_two_files_and_run_again_ends_the_same(
                 assert vouches(cluster, "src-pub", recovery) == ()
                 assert told == []
         # It lives on, or another process takes over.
-        survivor = cluster if cut // step % 2 else prepared.cluster(folder, "src")
+        survivor = cluster if cut % 2 else prepared.cluster(folder, "src")
         run(survivor.import_(types))
         for found in (survivor, prepared.cluster(folder, "src")):
-            assert {node: held(stores) for node, stores in found.stores.items()} == wanted
-        cut += step
-    assert cut > writes
+            assert {node: held(one) for node, one in found.stores.items()} == wanted
+        cut += 1
+    assert cut > stores * len(source.stores)
 
 
 def test_a_full_disk_keeps_an_upload_from_counting(source: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
     new = stranger()
-    monkeypatch.setattr(atomicfile, "write", limited(1))
+    limit(monkeypatch, 1)
     with pytest.raises(OSError, match="No space left"):
         source.upload_trust(Store.PHONE_SAST_TRUST, new)
     assert vouches(source, "src-pub", new) == ()

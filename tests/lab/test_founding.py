@@ -177,7 +177,7 @@ def test_a_creation_cut_off_anywhere_can_be_gone_on_with(
                 kept = {name: content for name, content in before.items() if name.startswith(place)}
                 assert kept.items() <= tree(folder).items()
         cut += step
-    assert cut > 25 * len(nodes)
+    assert cut > 2 * 5 * len(nodes)  # two files an identity at least
 
 
 @pytest.mark.usefixtures("quick_keys")

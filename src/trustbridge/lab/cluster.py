@@ -5,7 +5,7 @@
 <folder>/accounts.json                      who may log in, with passwords
 <folder>/authority/                         who signs CallManager and tomcat, where somebody else does
 <folder>/nodes/<node>/identity/<unit>.pem   and .key
-<folder>/nodes/<node>/trust/<store>/*.pem   trust stores; the publisher's are the ones that replicate
+<folder>/nodes/<node>/trust/<store>/*.pem   trust stores, see `storefiles`; the publisher's are the ones that replicate
 <folder>/nodes/<node>/tftp/                 what TFTP serves besides phones' configurations
 """
 
@@ -41,9 +41,6 @@ from trustbridge.pki.units import BulkType, Store, Unit
 from trustbridge.trust.configuration import SECURITY_INSECURE
 from trustbridge.trust.lists import NodeCertificates, Signer
 from trustbridge.trust.vouch import VouchIndex
-
-#: CAPF-trust is the one store that replication leaves out (TB147): each node has its own.
-_REPLICATED = tuple(store for store in Store if store is not Store.CAPF_TRUST)
 
 SecurityMode = Literal["non-secure", "mixed"]
 
@@ -102,7 +99,9 @@ class Cluster:
             for node in definition.nodes
             for identity in read_identities(folder, node.name)
         }
-        self.stores = {node.name: read_stores(self._node(node.name) / "trust") for node in definition.nodes}
+        folders = {node.name: self._node(node.name) / "trust" for node in definition.nodes}
+        held = read_stores(folders.values())
+        self.stores = {node: held[place] for node, place in folders.items()}
 
     # State on disk.
 
@@ -292,16 +291,17 @@ class Cluster:
         return any(removed)
 
     def _keep(self, stores: dict[str, TrustStores]) -> None:
-        """Copy the publisher's stores to every node, save what changed, and from then on go by it."""
+        """Copy the publisher's stores to every node, save what changed, and from then on go by it.
+
+        CAPF-trust is the one store that replication leaves out (TB147): each node has its own.
+        """
+        published = stores[self.publisher]
         for node, held in stores.items():
             if node != self.publisher:
-                stores[node] = TrustStores(
-                    [(store, entry) for store, entry in stores[self.publisher] if store in _REPLICATED]
-                    + [(Store.CAPF_TRUST, entry) for entry in held.entries(Store.CAPF_TRUST)]
-                )
+                stores[node] = published.with_entries(Store.CAPF_TRUST, held.entries(Store.CAPF_TRUST))
         # Subscribers first: once the publisher's folder says so, so does every node's.
-        for node in sorted(stores, key=lambda name: name == self.publisher):
-            write_stores(self._node(node) / "trust", stores[node])
+        in_order = sorted(stores, key=lambda name: name == self.publisher)
+        write_stores({self._node(node) / "trust": stores[node] for node in in_order})
         self.stores = stores
         self._tell()
 

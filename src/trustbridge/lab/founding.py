@@ -67,7 +67,13 @@ def read_identities(folder: Path, node: str) -> list[Identity]:
         certificate, key = place / f"{unit}.pem", place / f"{unit}.key"
         try:
             identities.append(
-                Identity.from_pem(node=node, unit=unit, certificate=certificate.read_bytes(), key=key.read_bytes())
+                Identity.from_pem(
+                    node=node,
+                    unit=unit,
+                    certificate=certificate.read_bytes(),
+                    key=key.read_bytes(),
+                    test_key=False,
+                )
             )
         except FileNotFoundError as error:
             if error.filename == str(key):
@@ -108,5 +114,4 @@ def _first_stores(definition: ClusterDefinition, folder: Path, root: Certificate
     if root is not None:
         for store in (Store.CALLMANAGER_TRUST, Store.TOMCAT_TRUST):
             stores.add(store, root, "own", own=True)
-    for node in definition.nodes:
-        write_stores(folder / "nodes" / node.name / "trust", stores)
+    write_stores({folder / "nodes" / node.name / "trust": stores for node in definition.nodes})

@@ -10,7 +10,6 @@ import base64
 import binascii
 import hashlib
 import re
-import textwrap
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -248,7 +247,8 @@ class Certificate:
 
     def pem(self) -> str:
         """PEM text, with a newline at its end."""
-        body = textwrap.fill(base64.b64encode(self.der).decode(), 64)
+        text = base64.b64encode(self.der).decode()
+        body = "\n".join(text[at : at + 64] for at in range(0, len(text), 64))
         return f"-----BEGIN CERTIFICATE-----\n{body}\n-----END CERTIFICATE-----\n"
 
     def problems(self, now: datetime) -> tuple[str, ...]:

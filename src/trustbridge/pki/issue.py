@@ -81,15 +81,20 @@ class Identity:
         return self.private_key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
 
     @classmethod
-    def from_pem(cls, *, node: str, unit: Unit, certificate: bytes | str, key: bytes) -> Identity:
+    def from_pem(
+        cls, *, node: str, unit: Unit, certificate: bytes | str, key: bytes, test_key: bool = True
+    ) -> Identity:
         """The reverse of `certificate.pem()` and `key_pem()`.
+
+        Args:
+            test_key: whether an RSA key's factors are tested for being primes: 20 ms a key, for keys from elsewhere.
 
         Raises:
             InvalidCertificate: either is unreadable, or the key is not the certificate's.
         """
         held = Certificate.from_pem(certificate)
         try:
-            private_key = load_pem_private_key(key, None)
+            private_key = load_pem_private_key(key, None, unsafe_skip_rsa_key_validation=not test_key)
         except (ValueError, TypeError, UnsupportedAlgorithm):
             # The library's own words may quote the input; a key must not reach a message.
             raise InvalidCertificate(
@@ -205,11 +210,7 @@ def locally_significant(
     key: KeyName = "rsa2048",
     serial: int | None = None,
 ) -> Identity:
-    """A phone's locally significant certificate (LSC): `CN=SEP<mac>`, signed by its cluster's CAPF.
-
-    Args:
-        device: the phone's name, `SEP` and twelve hexadecimal digits.
-    """
+    """A phone's locally significant certificate (LSC): `CN=<device>`, signed by its cluster's CAPF."""
     return signed_by(
         capf,
         node=device,

@@ -53,9 +53,10 @@ class TrustStores:
 
     def __init__(self, entries: Iterable[tuple[Store, Entry]] = ()) -> None:
         """Stores with these entries, taken as they are: the rules of `add` do not apply."""
-        self._entries: dict[Store, tuple[Entry, ...]] = dict.fromkeys(Store, ())
+        held: dict[Store, list[Entry]] = {store: [] for store in Store}
         for store, entry in entries:
-            self._entries[store] += (entry,)
+            held[store].append(entry)
+        self._entries = {store: tuple(found) for store, found in held.items()}
 
     def add(self, store: Store, certificate: Certificate, origin: str, *, own: bool = False) -> Added:
         """Add a certificate to one store, by the rules above.
@@ -106,6 +107,12 @@ class TrustStores:
         """Stores of their own with the same entries; costs the same however many there are."""
         copied = TrustStores()
         copied._entries = self._entries.copy()
+        return copied
+
+    def with_entries(self, store: Store, entries: tuple[Entry, ...]) -> TrustStores:
+        """A copy in which one store holds these entries, taken as they are."""
+        copied = self.copy()
+        copied._entries[store] = entries
         return copied
 
     def summary(self) -> str:

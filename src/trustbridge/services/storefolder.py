@@ -26,8 +26,8 @@ _log = structlog.stdlib.get_logger(__name__)
 
 #: What certificate files are called. Others lie there undisturbed; so do names with a dot before them.
 SUFFIXES = frozenset({".pem", ".der", ".crt", ".cer"})
-#: No store's file is near this; something else was put there by mistake.
-MAX_FILE_BYTES = 2**20
+#: Ten clusters' certificates in one file have 2 MiB; what is far beyond was put there by mistake.
+MAX_FILE_BYTES = 16 * 2**20
 
 _STORES = {str(store).lower(): store for store in Store}
 
