@@ -160,7 +160,7 @@ def test_a_shared_file_is_one_file_until_either_is_replaced(tmp_path: Path) -> N
     atomicfile.write(other, b"2")
     for _ in range(2):  # the second time there is nothing to do
         atomicfile.share(one, other)
-        assert os.path.samefile(one, other)
+        assert one.samefile(other)
         assert sorted(path.name for path in tmp_path.iterdir()) == ["one", "other"]
     atomicfile.write(other, b"3")
     assert (one.read_bytes(), other.read_bytes()) == (b"1", b"3")
@@ -179,7 +179,7 @@ def test_where_no_second_name_can_be_a_copy_is_made(tmp_path: Path, monkeypatch:
         if copied:
             atomicfile.share(one, other)
             assert (other.read_bytes(), mode(other)) == (b"1", 0o600)
-            assert not os.path.samefile(one, other)
+            assert not one.samefile(other)
         else:
             with pytest.raises(OSError, match="No space left"):
                 atomicfile.share(one, other)
