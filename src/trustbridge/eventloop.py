@@ -1,4 +1,4 @@
-"""The event loop everything runs on: uvloop where it is installed, else asyncio's own."""
+"""The event loop everything runs on: uvloop where it is installed, else asyncio's own; and work that is done together."""
 
 from __future__ import annotations
 
@@ -16,3 +16,15 @@ def run(main: Coroutine[Any, Any, T]) -> T:
     except ImportError:  # not on every platform
         return asyncio.run(main)
     return uvloop.run(main)
+
+
+async def together(*work: Coroutine[Any, Any, T]) -> list[T]:
+    """The results of all, in order. The first error ends the others, and comes out as itself."""
+    tasks = [asyncio.ensure_future(one) for one in work]
+    try:
+        return list(await asyncio.gather(*tasks))
+    except BaseException:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        raise

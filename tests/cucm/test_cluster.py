@@ -493,19 +493,21 @@ def test_the_very_certificate_is_removed_whatever_its_file_is_called(certificate
 
 
 @pytest.mark.parametrize(
-    ("said", "words"),
+    ("said", "words", "carried_out"),
     [
-        ("Failed to delete the certificate.\n", r"was not removed: Failed"),
-        ("Successfully deleted certificate: a.pem\n", "was removed and is there again"),
+        ("Failed to delete the certificate.\n", r"was not removed: Failed", 0),
+        ("Successfully deleted certificate: a.pem\n", "was removed and is there again", 1),
     ],
 )
-def test_a_certificate_that_stays_or_comes_back_is_an_error(certificate: Certificate, said: str, words: str) -> None:
+def test_a_certificate_that_stays_or_comes_back_is_an_error(
+    certificate: Certificate, said: str, words: str, carried_out: int
+) -> None:
     world = World("10.5.2", trusts=[("a.pem", certificate)], texts={"set cert delete CallManager-trust a.pem": said})
     held = TrustedCertificate("pub", Store.CALLMANAGER_TRUST, certificate, "a.pem")
     with pytest.raises(Refused, match=words):
         world.do(lambda cluster: cluster.delete_trust("pub", held))
     assert [write.effect for write in world.writes] == ["removes it from this node"]
-    assert world.cluster.written() == ()
+    assert len(world.cluster.written()) == carried_out
 
 
 def test_without_control_center_services_are_read_and_restarted_by_command_line() -> None:

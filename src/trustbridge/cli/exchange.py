@@ -2,16 +2,482 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
 import typer
 
 from trustbridge.cli.verify import verify
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from trustbridge.cucm.cluster import Cluster
+    from trustbridge.cucm.model import ClusterEntry, Write
+    from trustbridge.exchange.directory import SftpSettings
+    from trustbridge.migration.exchangeplan import ExchangePlan
+    from trustbridge.migration.exchangerecord import ExchangeRecord
+    from trustbridge.migration.survey import ClusterSurvey
 
 app = typer.Typer(
     no_args_is_help=True,
     help=(
         "Exchange certificates between clusters that `trustbridge cluster add` has named, and prove that phones will "
-        "be told so.\n\n"
-        "Begin with [bold]trustbridge exchange plan SOURCE DESTINATION[/bold]: nothing is changed by it."
+        "be told to trust.\n\n"
+        "The order: [bold]plan[/bold], which changes nothing; [bold]run[/bold]; [bold]verify[/bold]. Each exchange has "
+        "a record, by which [bold]run[/bold] goes on after an interruption and [bold]undo[/bold] takes back exactly "
+        "what was added."
     ),
 )
+
+Clusters = Annotated[list[str], typer.Argument(metavar="CLUSTER...", help="Two clusters or more.")]
+Pairs = Annotated[
+    list[str] | None, typer.Option("--pair", help="A:B: only these two exchange; may be given again. Else all pairs.")
+]
+Into = Annotated[str | None, typer.Option("--into", help="Each other cluster exchanges with this one, no other pair.")]
+Types = Annotated[
+    list[str] | None, typer.Option("--type", "-t", help="all, tftp, tomcat, capf or itlrecovery; may be given again.")
+]
+By = Annotated[
+    str | None,
+    typer.Option(
+        "--by",
+        help="bulk: the clusters' own bulk commands over SFTP. certificates: one by one, over REST or the command "
+        "line. Else what fits, and the plan says why.",
+    ),
+]
+Sftp = Annotated[
+    str | None,
+    typer.Option(
+        "--sftp",
+        metavar="USER@HOST[:PORT][/DIRECTORY]",
+        help="The SFTP server that all publishers reach, for bulk; `lab` or `lab:FOLDER` is that of a lab that is up.",
+    ),
+]
+PasswordFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--sftp-password-file", help="Its first line is the password. Else $TRUSTBRIDGE_SFTP_PASSWORD, or a question."
+    ),
+]
+Accept = Annotated[
+    list[str] | None, typer.Option("--accept", metavar="ID", help="A finding that is not to stop it, such as TB145.")
+]
+CapfTrust = Annotated[
+    bool,
+    typer.Option(
+        help="Take CAPF to CAPF-trust of every node as well, where both clusters are in mixed mode (TB152); bulk "
+        "leaves that out."
+    ),
+]
+Authorities = Annotated[
+    bool, typer.Option("--authorities", help="Take along the authorities that CA-signed certificates need (TB141).")
+]
+RestartTvs = Annotated[bool, typer.Option("--restart-tvs", help="Restart TVS on every node afterwards (TB103).")]
+Json = Annotated[bool, typer.Option("--json", help="JSON instead of tables.")]
+Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
+
+
+class Wanted:
+    """What the options of `plan` and `run` ask for, read and checked."""
+
+    def __init__(
+        self,
+        clusters: Sequence[str],
+        pairs: Sequence[str] | None,
+        into: str | None,
+        types: Sequence[str] | None,
+        by: str | None,
+        accept: Sequence[str] | None,
+        *,
+        capf_trust: bool,
+        authorities: bool,
+        restart_tvs: bool,
+    ) -> None:
+        from trustbridge.errors import SettingsError
+        from trustbridge.migration.exchangeplan import Method
+        from trustbridge.migration.goals import pairs_of
+        from trustbridge.pki.units import BulkType, bulk_types
+
+        self.clusters = tuple(clusters)
+        self.pairs = pairs_of(clusters, chosen=pairs or (), into=into)
+        named = [kind for name in types or ("all",) for kind in bulk_types(name)]
+        self.types = tuple(kind for kind in BulkType if kind in named)
+        if by is not None and by not in set(Method):
+            raise SettingsError(f"--by {by}: {' or '.join(Method)} is expected")
+        self.method = None if by is None else Method(by)
+        self.accepted = frozenset(one.upper() for one in accept or ())
+        self.capf_trust = capf_trust
+        self.authorities = authorities
+        self.restart_tvs = restart_tvs
+
+
+@app.command()
+def plan(
+    clusters: Clusters,
+    pair: Pairs = None,
+    into: Into = None,
+    type: Types = None,
+    by: By = None,
+    sftp: Sftp = None,
+    sftp_password_file: PasswordFile = None,
+    accept: Accept = None,
+    capf_trust: CapfTrust = True,
+    authorities: Authorities = False,
+    restart_tvs: RestartTvs = False,
+    as_json: Json = False,
+) -> None:
+    """What an exchange would do: by which method and why, step by step, and what keeps it from beginning.
+
+    Clusters are read, and nothing is changed. Exit code 6 while a finding stops it.
+    """
+    from trustbridge import eventloop
+    from trustbridge.cli import exchangeview, screen
+    from trustbridge.errors import NotNow
+
+    wanted = Wanted(
+        clusters, pair, into, type, by, accept, capf_trust=capf_trust, authorities=authorities, restart_tvs=restart_tvs
+    )
+    server = _sftp_settings(sftp, sftp_password_file)
+
+    async def work() -> ExchangePlan:
+        async with _opened(wanted.clusters) as opened:
+            return (await _planned(wanted, opened, server))[0]
+
+    made = eventloop.run(work())
+    if as_json:
+        screen.print_json(made.as_json())
+    else:
+        exchangeview.show_plan(screen.console(), made)
+    if made.blocking:
+        raise typer.Exit(NotNow.exit_code)
+
+
+@app.command()
+def run(
+    clusters: Clusters,
+    pair: Pairs = None,
+    into: Into = None,
+    type: Types = None,
+    by: By = None,
+    sftp: Sftp = None,
+    sftp_password_file: PasswordFile = None,
+    accept: Accept = None,
+    capf_trust: CapfTrust = True,
+    authorities: Authorities = False,
+    restart_tvs: RestartTvs = False,
+    name: Annotated[str | None, typer.Option("--name", help="What to call it; else the clusters' names.")] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="As `plan`: say what would be done, change nothing.")
+    ] = False,
+    yes: Yes = False,
+    as_json: Json = False,
+) -> None:
+    """Exchange: plan, show, ask, do.
+
+    An exchange of the same clusters that was interrupted goes on where it was. What is there already is not done again.
+    """
+    from trustbridge import eventloop
+    from trustbridge.cli import exchangeview, screen
+
+    if dry_run:
+        plan(
+            clusters,
+            pair,
+            into,
+            type,
+            by,
+            sftp,
+            sftp_password_file,
+            accept,
+            capf_trust,
+            authorities,
+            restart_tvs,
+            as_json,
+        )
+        return
+    wanted = Wanted(
+        clusters, pair, into, type, by, accept, capf_trust=capf_trust, authorities=authorities, restart_tvs=restart_tvs
+    )
+    record = _interrupted(wanted, name)
+    server = _sftp_settings(sftp, sftp_password_file, known=record)
+    done = eventloop.run(_run(wanted, record, name, server, ask=not yes and not as_json, quiet=as_json))
+    if done is None:
+        raise typer.Exit(1)
+    if as_json:
+        screen.print_json(exchangeview.record_json(done))
+    else:
+        exchangeview.show_record(screen.console(), done)
+        typer.echo(f"Prove it: trustbridge exchange verify {' '.join(wanted.clusters)}")
+
+
+async def _run(
+    wanted: Wanted,
+    record: ExchangeRecord | None,
+    name: str | None,
+    server: SftpSettings | None,
+    *,
+    ask: bool,
+    quiet: bool,
+) -> ExchangeRecord | None:
+    from trustbridge.cli import exchangeview, screen
+    from trustbridge.errors import NotNow
+    from trustbridge.migration.exchangerecord import ExchangeRecord, check_name, free_name
+    from trustbridge.migration.exchangerun import Exchange
+
+    recorder = Recorder()
+    async with _opened(wanted.clusters, recorder) as opened:
+        surveys: Mapping[str, ClusterSurvey] = {}
+        if record is None:
+            made, surveys = await _planned(wanted, opened, server)
+            if not quiet:
+                exchangeview.show_plan(screen.console(), made)
+            if made.blocking:
+                ids = ", ".join(dict.fromkeys(one.id for one in made.blocking))
+                raise NotNow(
+                    f"the exchange does not begin: {ids}",
+                    "Resolve them, or say that you accept what they lead to: "
+                    + " ".join(f"--accept {one}" for one in dict.fromkeys(one.id for one in made.blocking)),
+                )
+            if not made.steps:
+                if not quiet:
+                    typer.echo("Every certificate is where it belongs: there is nothing to do.")
+            elif ask and not _agreed("Do this now?"):
+                return None
+            folder = _folder()
+            chosen = check_name(name) if name is not None else free_name(folder, wanted.clusters)
+            address = None if server is None or not made.sftp else exchangeview.address_of(server)
+            record = ExchangeRecord.begin(folder / chosen, made, address, _now())
+        elif not quiet:
+            typer.echo(f"{record.name} was begun on {record.plan.begun:%Y-%m-%d %H:%M} UTC: it goes on.", err=True)
+        with record.locked(), exchangeview.steps(record.plan, shown=not quiet) as watcher:
+            recorder.record = record
+            await Exchange(record, opened, clock=_now, sftp=server, surveys=surveys, watcher=watcher).run()
+    return record
+
+
+@app.command()
+def status(
+    name: Annotated[str | None, typer.Argument(help="An exchange; without one, all are listed.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Exchanges and their state; of one, what it did, what it added, and how to take it back."""
+    from trustbridge.cli import exchangeview, screen
+    from trustbridge.migration.exchangerecord import ExchangeRecord, check_name, exchanges
+
+    if name is None:
+        known = list(exchanges(_folder()))
+        if as_json:
+            screen.print_json([exchangeview.record_json(one, whole=False) for one in known])
+        elif known:
+            exchangeview.show_records(screen.console(), known)
+        else:
+            typer.echo("there has been no exchange yet; begin one: trustbridge exchange plan --help")
+        return
+    record = ExchangeRecord.read(_folder() / check_name(name))
+    if as_json:
+        screen.print_json(exchangeview.record_json(record))
+    else:
+        exchangeview.show_record(screen.console(), record)
+
+
+@app.command()
+def undo(
+    name: Annotated[str, typer.Argument(help="The exchange, as `status` lists it.")],
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be removed, and change nothing.")] = False,
+    yes: Yes = False,
+    as_json: Json = False,
+) -> None:
+    """Take an exchange back: what it added is removed, what it pushed out comes back, and nothing else is touched.
+
+    Phones that have moved can't go back afterwards, and phones that have not will strand.
+    """
+    from trustbridge import eventloop
+    from trustbridge.cli import exchangeview, screen
+    from trustbridge.migration.exchangerecord import ExchangeRecord, check_name
+
+    record = ExchangeRecord.read(_folder() / check_name(name))
+    if not as_json:
+        exchangeview.show_undo(screen.console(), record)
+    if not dry_run and not record.undone:
+        if not yes and not as_json and not _agreed("Take it back now?"):
+            raise typer.Exit(1)
+        eventloop.run(_undo(record, quiet=as_json))
+    if as_json:
+        screen.print_json(exchangeview.record_json(record))
+    elif record.undone:
+        typer.echo(f"{record.name} is undone: nothing of it is left in the trust stores.")
+
+
+async def _undo(record: ExchangeRecord, *, quiet: bool) -> None:
+    from trustbridge.cli import exchangeview
+    from trustbridge.migration import exchangeundo
+
+    recorder = Recorder(record)
+    async with _opened(record.plan.clusters, recorder) as opened:
+        with record.locked(), exchangeview.removals(record, shown=not quiet):
+            await exchangeundo.undo(record, dict(opened), clock=_now)
+
+
+# What all of them need.
+
+
+class Recorder:
+    """Writes each change into the exchange's record before it is made, once there is one."""
+
+    def __init__(self, record: ExchangeRecord | None = None) -> None:
+        self.record = record
+
+    def __call__(self, write: Write) -> None:
+        if self.record is not None:
+            self.record.wrote(write, _now())
+
+
+async def _planned(
+    wanted: Wanted, opened: Mapping[str, Cluster], server: SftpSettings | None
+) -> tuple[ExchangePlan, Mapping[str, ClusterSurvey]]:
+    """Read the clusters and decide."""
+    from trustbridge.cli import screen
+    from trustbridge.eventloop import together
+    from trustbridge.migration.exchangeplan import Method, plan_exchange
+    from trustbridge.migration.survey import survey
+
+    with screen.progress("Reading clusters") as told:
+        seen: list[str] = []
+
+        def read(node: str) -> None:
+            seen.append(node)
+            told(node, len(seen), len(seen))
+
+        found = await together(
+            *(survey(opened[name], capf_trust=wanted.capf_trust, progress=read) for name in wanted.clusters)
+        )
+    surveys = {one.name: one for one in found}
+    lying = await _lying(server) if server is not None and wanted.method is not Method.CERTIFICATES else ()
+    made = plan_exchange(
+        surveys,
+        wanted.pairs,
+        wanted.types,
+        now=_now(),
+        method=wanted.method,
+        capf_trust=wanted.capf_trust,
+        authorities=wanted.authorities,
+        accepted=wanted.accepted,
+        sftp="" if server is None else server.describe(),
+        lying=lying,
+        restart_tvs=wanted.restart_tvs,
+    )
+    return made, surveys
+
+
+async def _lying(server: SftpSettings) -> tuple[str, ...] | None:
+    """The files in the SFTP server's directory; None where nobody can look from here."""
+    from trustbridge.cli.cluster import _pinned, state_folder
+    from trustbridge.cucm.access import HOST_KEYS
+    from trustbridge.errors import AuthenticationRefused, IdentityChanged, Unreachable
+    from trustbridge.exchange.directory import open_sftp
+    from trustbridge.exchange.hostkeys import HostKeyPins
+
+    pins = HostKeyPins(state_folder() / HOST_KEYS, on_first_contact=lambda contact: _pinned(str(contact)))
+    try:
+        async with open_sftp(server, pins) as directory:
+            return tuple(file.name for file in await directory.list())
+    except (AuthenticationRefused, IdentityChanged):
+        raise
+    except Unreachable:
+        return None
+
+
+@asynccontextmanager
+async def _opened(names: Sequence[str], on_write: Recorder | None = None) -> AsyncIterator[dict[str, Cluster]]:
+    """The clusters of these names, to be read and changed."""
+    from contextlib import AsyncExitStack
+
+    from trustbridge.cli.cluster import _pinned, state_folder
+    from trustbridge.cli.passwords import cluster_credentials
+    from trustbridge.cucm.cluster import Cluster
+    from trustbridge.storage.inventory import Inventory
+
+    state = state_folder()
+    inventory = Inventory(state)
+    entries: list[ClusterEntry] = [inventory.get(name) for name in names]
+    async with AsyncExitStack() as stack:
+        opened: dict[str, Cluster] = {}
+        for entry in entries:
+            credentials = cluster_credentials(entry, state)
+            opened[entry.name] = await stack.enter_async_context(
+                Cluster.open(entry, credentials, state=state, on_write=on_write, on_first_contact=_pinned)
+            )
+        yield opened
+
+
+def _interrupted(wanted: Wanted, name: str | None) -> ExchangeRecord | None:
+    """The exchange that is to go on: the one of that name, else one of the same clusters that was cut off."""
+    from trustbridge.migration.exchangerecord import PLAN, ExchangeRecord, check_name, exchanges
+
+    if name is not None:
+        place = _folder() / check_name(name)
+        return ExchangeRecord.read(place) if (place / PLAN).exists() else None
+    pairs = sorted(sorted(pair) for pair in wanted.pairs)
+    for record in exchanges(_folder()):
+        same = (
+            pairs == sorted(sorted(pair) for pair in record.plan.shown["pairs"]) and record.plan.types == wanted.types
+        )
+        if same and not record.finished and not record.undoing:
+            return record
+    return None
+
+
+def _sftp_settings(
+    where: str | None, password_file: Path | None, *, known: ExchangeRecord | None = None
+) -> SftpSettings | None:
+    """The SFTP server, with its password; None where there is none to speak of."""
+    from trustbridge.cli import exchangeview
+    from trustbridge.cli.passwords import read_password
+    from trustbridge.exchange.directory import SftpSettings
+
+    if where is not None and (where == "lab" or where.startswith("lab:")):
+        from trustbridge.cli.lab import ask_lab
+
+        folder = where.partition(":")[2]
+        found = ask_lab(Path(folder) if folder else None, "Asking the lab", do="sftp server")
+        return SftpSettings(**found)
+    if where is None:
+        if known is None or known.plan.sftp is None:
+            return None
+        address = known.plan.sftp
+    else:
+        address = exchangeview.parse_sftp(where)
+    return SftpSettings(
+        host=address.host,
+        port=address.port,
+        username=address.username,
+        password=read_password(f"{address.username}@{address.host}", password_file),
+        directory=address.directory,
+    )
+
+
+def _folder() -> Path:
+    from trustbridge.cli.cluster import state_folder
+
+    return state_folder() / "exchanges"
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)
+
+
+def _agreed(question: str) -> bool:
+    import sys
+
+    from trustbridge.errors import SettingsError
+
+    if not sys.stdin.isatty():
+        raise SettingsError("there is no terminal to ask at", "Say that you mean it: --yes.")
+    return typer.confirm(question, err=True)
+
+
 app.command()(verify)

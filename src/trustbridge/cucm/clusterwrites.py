@@ -175,16 +175,48 @@ class ClusterWrites(ClusterReads):
     async def delete_trust(self, node: str, trusted: TrustedCertificate) -> None:
         """Remove a certificate from a trust store: this very one, whatever name the node has for it now.
 
-        What is not there is passed over.
+        What is not there is passed over. Raises as `delete_trusts` does.
+        """
+        await self.delete_trusts(node, [trusted])
+
+    async def delete_trusts(
+        self,
+        node: str,
+        trusted: Sequence[TrustedCertificate],
+        *,
+        on_gone: Callable[[Certificate], None] = lambda certificate: None,
+    ) -> None:
+        """Remove certificates from one trust store of a node; as `delete_trust`, reading the store once for all.
+
+        Args:
+            trusted: all of one store.
+            on_gone: told each certificate that has been seen not to be there.
 
         Raises:
-            Refused: the node does not remove it, or has it again at once.
+            Refused: the node does not remove one, or has it again at once. Those before it are gone.
         """
         info = await self.node(node)
-        found = await self._held(info, trusted)
-        if found is None:
-            return
+        for store in dict.fromkeys(one.store for one in trusted):
+            wanted = [one for one in trusted if one.store is store]
+            held = await self._held(info, store, wanted)
+            for one in wanted:
+                if one.certificate not in held:
+                    on_gone(one.certificate)
+            for one in held.values():
+                await self._delete(info, one)
+            if held and not self.dry_run:
+                left = await self._held(info, store, list(held.values()))
+                for certificate in held:
+                    if certificate not in left:
+                        on_gone(certificate)
+                for one in left.values():
+                    raise Refused(
+                        f"{info.name} (command line): {store}/{one.name} was removed and is there again",
+                        "Before 11.0 other nodes copy it back: remove it on each, with Certificate Change Notification "
+                        "stopped (TB148).",
+                    )
 
+    async def _delete(self, info: NodeInfo, found: TrustedCertificate) -> None:
         async def do() -> None:
             cli = await self._access.cli(info.name, self.host(info))
             change = text.parse_change(await cli.run(f"set cert delete {found.store} {found.name}", _CONFIRM))
@@ -192,27 +224,23 @@ class ClusterWrites(ClusterReads):
                 raise Refused(
                     f"{info.name} (command line): {found.store}/{found.name} was not removed: {change.words[:200]}"
                 )
-            if await self._held(info, trusted) is not None:
-                raise Refused(
-                    f"{info.name} (command line): {found.store}/{found.name} was removed and is there again",
-                    "Before 11.0 other nodes copy it back: remove it on each, with Certificate Change Notification "
-                    "stopped (TB148).",
-                )
 
-        everywhere = (await self.abilities()).deletes_on_all_nodes and trusted.store is not Store.CAPF_TRUST
+        everywhere = (await self.abilities()).deletes_on_all_nodes and found.store is not Store.CAPF_TRUST
         effect = "removes it from every node, with no undo (TB148)" if everywhere else "removes it from this node"
-        what = f"remove from {trusted.store}: {trusted.certificate.subject}"
+        what = f"remove from {found.store}: {found.certificate.subject}"
         await self._change(f"{self.name}/{info.name}", what, effect, info, [Way(Interface.CLI, do)])
 
-    async def _held(self, info: NodeInfo, wanted: TrustedCertificate) -> TrustedCertificate | None:
-        """The entry of the command line's listing that is this certificate: REST has other names for files."""
+    async def _held(
+        self, info: NodeInfo, store: Store, wanted: Sequence[TrustedCertificate]
+    ) -> dict[Certificate, TrustedCertificate]:
+        """Those of `wanted` that a store holds, as the command line names them: REST has other names for files."""
 
         async def ask() -> tuple[TrustedCertificate, ...]:
-            return await self._trusted_by_cli(info, wanted.store)
+            return await self._trusted_by_cli(info, store)
 
-        question = f"{wanted.store} of {info.name}"
-        held = await self._ways.first(question, self.host(info), [Way(Interface.CLI, ask)])
-        return next((one for one in held if one.certificate == wanted.certificate), None)
+        held = await self._ways.first(f"{store} of {info.name}", self.host(info), [Way(Interface.CLI, ask)])
+        certificates = {one.certificate for one in wanted}
+        return {one.certificate: one for one in held if one.certificate in certificates}
 
     # Phones and services.
 

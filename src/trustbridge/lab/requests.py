@@ -43,6 +43,7 @@ class LabRequests:
             "rollback-parameter": self._rollback_parameter,
             "erase-trust": self._erase_trust,
             "sftp": self._sftp,
+            "sftp server": self._sftp_server,
             "list": self._list,
             "export": self._export,
             "consolidate": self._consolidate,
@@ -153,6 +154,11 @@ class LabRequests:
             settings = self._lab.sftp_settings()
             cluster.configure_sftp(settings)
         return {"server": None if settings is None else settings.describe()}
+
+    def _sftp_server(self, request: Request, progress: Progress) -> dict[str, Any]:
+        """The lab's own server with its password, for whoever may ask: only the lab's owner reaches its socket."""
+        settings = self._lab.sftp_settings()
+        return {name: getattr(settings, name) for name in ("host", "port", "username", "password", "directory")}
 
     async def _list(self, request: Request, progress: Progress) -> dict[str, Any]:
         return contents_rows(await self._cluster(request).list_exchange())
