@@ -12,16 +12,17 @@ import pytest
 from typer.testing import CliRunner
 
 from trustbridge.cli import cluster as command
-from trustbridge.cli import clusterview
+from trustbridge.cli import clusterview, passwords
 from trustbridge.cli.cluster import app
 from trustbridge.cli.passwords import cluster_credentials
-from trustbridge.cucm.credentials import Credentials, Secret
+from trustbridge.cucm.credentials import Credentials, Realm, Secret
 from trustbridge.cucm.model import ClusterEntry, NodeIdentity
-from trustbridge.errors import SettingsError
+from trustbridge.errors import NotNow, SettingsError, TrustbridgeError, Unreachable
 from trustbridge.pki.issue import Organisation, self_signed
 from trustbridge.pki.units import Unit
 from trustbridge.storage.inventory import Inventory
 from trustbridge.storage.passwordfile import PasswordFile
+from trustbridge.storage.systemkeyring import SystemKeyring
 
 ENTRY = ClusterEntry(name="source", publisher="127.0.0.1", os_user="administrator", app_user="axluser", ssh_port=1)
 ACCOUNTS = ("--os-user", "administrator", "--app-user", "axluser")
@@ -88,6 +89,158 @@ def test_a_password_comes_from_the_environment_then_the_file_and_else_is_unknown
     monkeypatch.setenv("TRUSTBRIDGE_SOURCE_OS_PASSWORD", "")
     with pytest.raises(SettingsError, match="TRUSTBRIDGE_SOURCE_OS_PASSWORD is empty"):
         cluster_credentials(ENTRY, state)
+
+
+class Kept(SystemKeyring):
+    """A keyring on paper; `asked` is what was looked up."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.held: dict[tuple[str, Realm, str], Secret] = {}
+        self.asked: list[Realm] = []
+        self.trouble: TrustbridgeError | None = None
+
+    def get(self, cluster: str, realm: Realm, user: str) -> Secret | None:
+        self.asked.append(realm)
+        return self.held.get((cluster, realm, user))
+
+    def keep(self, cluster: str, realm: Realm, user: str, secret: Secret) -> str:
+        if self.trouble is not None:
+            raise self.trouble
+        self.held[cluster, realm, user] = secret
+        return "the paper"
+
+    def forget(self, cluster: str, realm: Realm, user: str) -> bool:
+        if self.trouble is not None:
+            raise self.trouble
+        return self.held.pop((cluster, realm, user), None) is not None
+
+
+@pytest.fixture
+def kept(state: Path, monkeypatch: pytest.MonkeyPatch) -> Kept:
+    found = Kept()
+    monkeypatch.setattr(passwords, "system_keyring", lambda: found)
+    Inventory(state).add(ENTRY)
+    return found
+
+
+OS, APP = ("source", Realm.OS, "administrator"), ("source", Realm.APP, "axluser")
+
+
+def test_the_keyring_comes_after_the_environment_and_before_the_file(
+    state: Path, kept: Kept, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    PasswordFile(state).keep("source", Credentials(Secret("file 1"), Secret("file 2")))
+    kept.held[OS] = Secret("ring 1")
+    assert cluster_credentials(ENTRY, state) == Credentials(Secret("ring 1"), Secret("file 2"))
+    monkeypatch.setenv("TRUSTBRIDGE_SOURCE_OS_PASSWORD", "given 1")
+    monkeypatch.setenv("TRUSTBRIDGE_SOURCE_APP_PASSWORD", "given 2")
+    kept.asked.clear()
+    assert cluster_credentials(ENTRY, state) == Credentials(Secret("given 1"), Secret("given 2"))
+    assert kept.asked == []
+
+
+def test_a_password_is_typed_twice_unseen_and_kept(kept: Kept, monkeypatch: pytest.MonkeyPatch) -> None:
+    answers = iter(["typed 1", "tipped 1", "typed 1", "typed 1", ""])
+
+    def prompt(question: str, **options: Any) -> str:
+        assert options["hide_input"]
+        return next(answers)
+
+    monkeypatch.setattr("typer.prompt", prompt)
+    monkeypatch.setattr("trustbridge.cli.passwords.sys", Terminal())
+    said = run("password", "source")
+    assert kept.held == {OS: Secret("typed 1")}  # the other was left as it is
+    assert "kept in the paper: the password of administrator, OS administrator of source" in said
+    assert "not the same" in said
+    assert "typed" not in said
+
+
+class Terminal:
+    """As `sys`, where somebody sits."""
+
+    class stdin:  # noqa: N801 - as `sys` has it
+        @staticmethod
+        def isatty() -> bool:
+            return True
+
+
+def test_a_password_to_keep_comes_from_a_file_or_standard_input(kept: Kept, tmp_path: Path) -> None:
+    file = tmp_path / "password"
+    file.write_text("filed\nmore\n")
+    file.chmod(0o600)
+    said = run("password", "source", "--app", "--password-file", str(file))
+    assert "warning" not in said
+    file.chmod(0o644)
+    assert "warning: other users" in run("password", "source", "--app", "--password-file", str(file))
+    result = CliRunner().invoke(app, ["password", "source", "--os", "--password-file", "-"], input="piped\n")
+    assert result.exit_code == 0
+    assert kept.held == {OS: Secret("piped"), APP: Secret("filed")}
+    assert "filed" not in said
+    assert "piped" not in result.output
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("--password-file", "-"), "either --os or --app"),
+        (("--os", "--app", "--password-file", "-"), "either --os or --app"),
+        (("--os", "--forget", "--password-file", "-"), "one password to store"),
+        (("--os", "--password-file", "-"), "first line of - is empty"),
+        ((), "no terminal"),
+    ],
+)
+def test_a_password_that_can_not_be_had_is_not_kept(kept: Kept, arguments: tuple[str, ...], said: str) -> None:
+    with pytest.raises(SettingsError) as caught:
+        run("password", "source", *arguments)
+    assert said in caught.value.message
+    assert kept.held == {}
+
+
+def test_a_file_of_another_encoding_is_refused_without_its_bytes(kept: Kept, tmp_path: Path) -> None:
+    (tmp_path / "password").write_bytes(b"p\xe4ss")
+    with pytest.raises(SettingsError) as caught:
+        run("password", "source", "--os", "--password-file", str(tmp_path / "password"))
+    assert caught.value.message.endswith("it is not UTF-8")
+    assert caught.value.__suppress_context__
+
+
+def test_passwords_are_forgotten_one_by_one_and_with_their_cluster(state: Path, kept: Kept) -> None:
+    kept.held |= {OS: Secret("1"), APP: Secret("2")}
+    assert "forgotten: the password of axluser" in run("password", "source", "--app", "--forget")
+    assert list(kept.held) == [OS]
+    said = run("password", "source", "--forget")
+    assert "forgotten: the password of administrator" in said
+    assert "not known: the password of axluser" in said
+    kept.held |= {OS: Secret("1"), APP: Secret("2")}
+    PasswordFile(state).keep("source", Credentials(Secret("3"), None))
+    run("remove", "source")
+    assert kept.held == {}
+    assert PasswordFile(state).get("source") == Credentials()
+
+
+def test_a_cluster_is_removed_though_the_keyring_fails_and_that_is_said(state: Path, kept: Kept) -> None:
+    kept.trouble = Unreachable("the system's keyring did not answer")
+    said = run("remove", "source")
+    assert "may still hold the password of administrator: the system's keyring did not answer" in said
+    assert Inventory(state).all() == {}
+
+
+def test_what_the_keyring_says_against_it_is_the_error_of_storing(kept: Kept, tmp_path: Path) -> None:
+    (tmp_path / "password").write_text("filed")
+    kept.trouble = NotNow("the system's keyring is locked", "Unlock it.")
+    with pytest.raises(NotNow, match="locked"):
+        run("password", "source", "--os", "--password-file", str(tmp_path / "password"))
+
+
+def test_another_cluster_under_the_same_name_does_not_get_the_first_ones_passwords(state: Path, kept: Kept) -> None:
+    kept.held |= {OS: Secret("1"), APP: Secret("2")}
+    PasswordFile(state).keep("source", Credentials(Secret("3"), None))
+    run("add", "source", "127.0.0.1", *ACCOUNTS, "--ssh-port", "2222", "--replace")
+    assert set(kept.held) == {OS, APP}  # the same one
+    run("add", "source", "cm9.example.com", *ACCOUNTS, "--replace")
+    assert kept.held == {}
+    assert cluster_credentials(ENTRY, state) == Credentials()
 
 
 def test_a_person_at_a_terminal_is_asked_and_may_go_without(state: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -16,9 +16,9 @@ app = typer.Typer(
     help=(
         "Clusters by name, and what they are made of.\n\n"
         "Passwords come, for the cluster `source`, from TRUSTBRIDGE_SOURCE_OS_PASSWORD and "
-        "TRUSTBRIDGE_SOURCE_APP_PASSWORD, else from passwords.json in the state folder (0600; `add --lab` writes it), "
-        "else from a question at the terminal. Host keys and TLS certificates are pinned at the first contact, and "
-        "shown."
+        "TRUSTBRIDGE_SOURCE_APP_PASSWORD, else from the system's keyring (`password` stores them), else from "
+        "passwords.json in the state folder (0600; `add --lab` writes it), else from a question at the terminal. Host "
+        "keys and TLS certificates are pinned at the first contact, and shown."
     ),
 )
 
@@ -66,7 +66,6 @@ def add(
     """Name a cluster, or take those of a lab: `cluster add --lab [FOLDER]`. Nothing is asked of it yet."""
     from trustbridge.cucm.model import ClusterEntry
     from trustbridge.errors import SettingsError
-    from trustbridge.storage.inventory import Inventory
 
     if lab:
         if publisher is not None or os_user is not None or app_user is not None:
@@ -91,8 +90,22 @@ def add(
         legacy_ssh=legacy_ssh,
         axl_schema=None if axl_schema is None else str(axl_schema.absolute()),
     )
-    Inventory(state_folder()).add(entry, replace=replace)
+    _add([entry], replace)
     typer.echo(f"{name} is known; see whether it can be reached: trustbridge cluster test {name}")
+
+
+def _add(entries: Sequence[ClusterEntry], replace: bool) -> None:
+    """Add to the inventory. Passwords of a cluster that is replaced by another are not for that one."""
+    from trustbridge.cli.passwords import forget_passwords
+    from trustbridge.storage.inventory import Inventory
+
+    inventory = Inventory(state_folder())
+    before = inventory.all()
+    inventory.add(*entries, replace=replace)
+    for entry in entries:
+        known = before.get(entry.name, entry)
+        if (known.publisher, known.os_user, known.app_user) != (entry.publisher, entry.os_user, entry.app_user):
+            forget_passwords(known, state_folder())
 
 
 def _pair(text: str) -> tuple[str, str]:
@@ -120,7 +133,7 @@ def _add_lab(folder: Path | None, replace: bool) -> None:
     inventory, passwords = Inventory(state_folder()), PasswordFile(state_folder())
     known = inventory.all()
     again = all(entry.name not in known or known[entry.name].publisher == entry.publisher for entry in entries)
-    inventory.add(*entries, replace=replace or again)
+    _add(entries, replace or again)
     for entry in entries:
         os_account, app_account = accounts[entry.name]["os"], accounts[entry.name]["application"]
         passwords.keep(entry.name, Credentials(Secret(os_account["password"]), Secret(app_account["password"])))
@@ -319,11 +332,51 @@ async def _try_all(name: str, told: Callable[[dict[str, Any]], None]) -> tuple[l
 
 
 @app.command()
+def password(
+    name: Name,
+    of_os: Annotated[
+        bool, typer.Option("--os", help="The OS administrator's: command line, certificate REST.")
+    ] = False,
+    of_app: Annotated[bool, typer.Option("--app", help="The application user's: AXL, RisPort70, ...")] = False,
+    forget: Annotated[bool, typer.Option("--forget", help="Take it out of the keyring.")] = False,
+    password_file: Annotated[
+        Path | None,
+        typer.Option("--password-file", help="Its first line, instead of a question; - for standard input."),
+    ] = None,
+) -> None:
+    """Ask for a cluster's passwords and store them in the system's keyring; both, unless one is named.
+
+    A password in the environment goes before the keyring's, and that before one in passwords.json.
+    """
+    from trustbridge.cli.passwords import new_cluster_password, password_in, system_keyring, user_of
+    from trustbridge.cucm.credentials import Realm, Secret
+    from trustbridge.errors import SettingsError
+    from trustbridge.storage.inventory import Inventory
+
+    entry = Inventory(state_folder()).get(name)
+    realms = [realm for realm, wanted in ((Realm.OS, of_os), (Realm.APP, of_app)) if wanted] or list(Realm)
+    if password_file is not None and (forget or len(realms) != 1):
+        raise SettingsError("--password-file holds one password to store: it goes with either --os or --app")
+    for realm in realms:
+        user = user_of(entry, realm)
+        if forget:
+            known = system_keyring().forget(name, realm, user)
+            typer.echo(f"{'forgotten' if known else 'not known'}: the password of {user}, {realm.words} of {name}")
+            continue
+        secret = new_cluster_password(entry, realm) if password_file is None else Secret(password_in(password_file))
+        if secret is not None:
+            place = system_keyring().keep(name, realm, user, secret)
+            typer.echo(f"kept in {place}: the password of {user}, {realm.words} of {name}")
+
+
+@app.command()
 def remove(name: Name) -> None:
     """Forget a cluster, and the passwords kept for it. Pinned identities stay."""
+    from trustbridge.cli.passwords import forget_passwords
     from trustbridge.storage.inventory import Inventory
-    from trustbridge.storage.passwordfile import PasswordFile
 
-    Inventory(state_folder()).remove(name)
-    PasswordFile(state_folder()).forget(name)
+    inventory = Inventory(state_folder())
+    entry = inventory.get(name)
+    inventory.remove(name)
+    forget_passwords(entry, state_folder())
     typer.echo(f"forgotten: {name}")

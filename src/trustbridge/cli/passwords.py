@@ -1,20 +1,25 @@
-"""Where a password comes from: a file, the environment, a person. Never the command line, which every user can read."""
+"""Where a password comes from: environment, keyring, file, person. Never the command line, which all users can read."""
 
 from __future__ import annotations
 
 import os
+import stat
 import sys
+from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import typer
 
-from trustbridge.errors import SettingsError
+from trustbridge.errors import SettingsError, TrustbridgeError
 
 if TYPE_CHECKING:
     from trustbridge.cucm.credentials import Credentials, Realm, Secret
     from trustbridge.cucm.model import ClusterEntry
+    from trustbridge.storage.systemkeyring import SystemKeyring
 
+#: What stands for standard input where a file is named.
+STANDARD_INPUT = Path("-")
 #: The SFTP server's; those of clusters are named by `credentials.variable`.
 PASSWORD_VARIABLE = "TRUSTBRIDGE_SFTP_PASSWORD"  # noqa: S105 - the name of a variable
 
@@ -30,16 +35,7 @@ def read_password(whose: str, file: Path | None, *, new: bool = False) -> str:
         SettingsError: there is none to be had, or it is empty.
     """
     if file is not None:
-        try:
-            password = file.read_text("utf-8").partition("\n")[0].rstrip("\r")
-            mode = file.stat().st_mode
-        except (OSError, UnicodeDecodeError) as error:
-            raise SettingsError(f"can't read the password file {file}: {error}") from error
-        if not password:
-            raise SettingsError(f"the first line of {file} is empty: it should be the password")
-        if mode & 0o077:
-            typer.echo(f"warning: other users may be able to read {file} (chmod 600 {file})", err=True)
-        return password
+        return password_in(file)
     if PASSWORD_VARIABLE in os.environ:
         if not os.environ[PASSWORD_VARIABLE]:
             raise SettingsError(f"${PASSWORD_VARIABLE} is empty: it should be the password")
@@ -52,8 +48,84 @@ def read_password(whose: str, file: Path | None, *, new: bool = False) -> str:
     return str(typer.prompt(f"Password of {whose}", hide_input=True, confirmation_prompt=new, err=True))
 
 
+def password_in(file: Path) -> str:
+    """The first line of a file; of standard input, where the file is `-`.
+
+    Raises:
+        SettingsError: it can't be read, or is empty.
+    """
+    try:
+        if file == STANDARD_INPUT:
+            line, mode = sys.stdin.readline(), 0
+        else:
+            line, mode = file.read_text("utf-8"), file.stat().st_mode
+    except (OSError, UnicodeDecodeError) as error:
+        # Not with the decoder's words: they hold what it could not decode.
+        why = error.strerror or error if isinstance(error, OSError) else "it is not UTF-8"
+        raise SettingsError(f"can't read the password file {file}: {why}") from None
+    password = line.partition("\n")[0].rstrip("\r")
+    if not password:
+        raise SettingsError(f"the first line of {file} is empty: it should be the password")
+    if mode & 0o077 and stat.S_ISREG(mode):
+        typer.echo(f"warning: other users may be able to read {file} (chmod 600 {file})", err=True)
+    return password
+
+
+def new_cluster_password(entry: ClusterEntry, realm: Realm) -> Secret | None:
+    """Ask twice, at the terminal, for a password that is to be kept; None where none was typed.
+
+    Raises:
+        SettingsError: there is no terminal.
+    """
+    from trustbridge.cucm.credentials import Secret
+
+    if not sys.stdin.isatty():
+        raise SettingsError(
+            f"there is no terminal to ask for the password of {user_of(entry, realm)} at",
+            "Use --password-file, which may be - for standard input.",
+        )
+    question = f"{_question(entry, realm)} (Enter: leave it as it is)"
+    options: dict[str, Any] = {"hide_input": True, "default": "", "show_default": False, "err": True}
+    while True:
+        typed = str(typer.prompt(question, **options))
+        if not typed:
+            return None
+        if str(typer.prompt("Once more", **options)) == typed:
+            return Secret(typed)
+        typer.echo("the two are not the same", err=True)
+
+
+def user_of(entry: ClusterEntry, realm: Realm) -> str:
+    """Whose password a cluster's realm asks for."""
+    from trustbridge.cucm.credentials import Realm
+
+    return entry.os_user if realm is Realm.OS else entry.app_user
+
+
+@cache
+def system_keyring() -> SystemKeyring:
+    """The keyring; one a process, so that one that hangs is waited for once."""
+    from trustbridge.storage.systemkeyring import SystemKeyring
+
+    return SystemKeyring()
+
+
+def forget_passwords(entry: ClusterEntry, folder: Path) -> None:
+    """Forget what is kept of a cluster, in keyring and file; where a keyring can't be asked, that is said."""
+    from trustbridge.cucm.credentials import Realm
+    from trustbridge.storage.passwordfile import PasswordFile
+
+    PasswordFile(folder).forget(entry.name)
+    for realm in Realm:
+        user = user_of(entry, realm)
+        try:
+            system_keyring().forget(entry.name, realm, user)
+        except TrustbridgeError as error:
+            typer.echo(f"warning: the keyring may still hold the password of {user}: {error.message}", err=True)
+
+
 def cluster_credentials(entry: ClusterEntry, folder: Path, *, ask: bool = True) -> Credentials:
-    """A cluster's passwords, each from the environment, else from the file of passwords, else a question.
+    """A cluster's passwords, each from the environment, else the system's keyring, else the file, else a question.
 
     Args:
         folder: the state folder.
@@ -63,25 +135,29 @@ def cluster_credentials(entry: ClusterEntry, folder: Path, *, ask: bool = True) 
         SettingsError: a variable is set and empty, or the file can't be read.
     """
     from trustbridge.cucm.credentials import Credentials, Realm
-    from trustbridge.storage.passwordfile import PasswordFile
 
-    kept = PasswordFile(folder).get(entry.name)
     ask = ask and sys.stdin.isatty()
-    found = [_cluster_password(entry, realm, kept.of(realm), ask) for realm in (Realm.OS, Realm.APP)]
-    return Credentials(*found)
+    return Credentials(*(_cluster_password(entry, realm, folder, ask) for realm in (Realm.OS, Realm.APP)))
 
 
-def _cluster_password(entry: ClusterEntry, realm: Realm, kept: Secret | None, ask: bool) -> Secret | None:
-    from trustbridge.cucm.credentials import Realm, Secret, variable
+def _cluster_password(entry: ClusterEntry, realm: Realm, folder: Path, ask: bool) -> Secret | None:
+    from trustbridge.cucm.credentials import Secret, variable
+    from trustbridge.storage.passwordfile import PasswordFile
 
     name = variable(entry.name, realm)
     if name in os.environ:
         if not os.environ[name]:
             raise SettingsError(f"${name} is empty: it should be the password")
         return Secret(os.environ[name])
+    kept = system_keyring().get(entry.name, realm, user_of(entry, realm)) or PasswordFile(folder).get(entry.name).of(
+        realm
+    )
     if kept is not None or not ask:
         return kept
-    user = entry.os_user if realm is Realm.OS else entry.app_user
-    question = f"Password of {user}, {realm.words} of {entry.name} (Enter: go without)"
+    question = f"{_question(entry, realm)} (Enter: go without)"
     typed = str(typer.prompt(question, hide_input=True, default="", show_default=False, err=True))
     return Secret(typed) if typed else None
+
+
+def _question(entry: ClusterEntry, realm: Realm) -> str:
+    return f"Password of {user_of(entry, realm)}, {realm.words} of {entry.name}"
