@@ -1,0 +1,115 @@
+"""A proof of trust at the terminal: a matrix a direction, what is wrong, what was not seen, one closing sentence."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from rich.markup import escape
+
+from trustbridge import __version__
+from trustbridge.cli import screen
+from trustbridge.migration.findings import Severity
+from trustbridge.migration.proofvalues import Cell, Direction, Placement, Proof, Verdict
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+_MARKS = {Verdict.YES: "[green]✓[/]", Verdict.NO: "[red]✗[/]", Verdict.UNKNOWN: "[yellow]?[/]"}
+_COLOURS = {Severity.STOP: "red", Severity.WARN: "yellow", Severity.NOTE: "cyan"}
+#: Of a fingerprint, where the whole stands elsewhere; hexadecimal digits.
+_SHORT = 16
+
+
+def as_json(proof: Proof) -> dict[str, Any]:
+    """For programs: the proof, and which version made it."""
+    return {"trustbridge": __version__, **proof.as_json()}
+
+
+def show(console: Console, proof: Proof) -> None:
+    """All of it."""
+    for direction in proof.directions:
+        _show_direction(console, direction)
+    _show_files(console, proof)
+    if proof.emcc:
+        _show_placements(console, proof.placements)
+    _show_findings(console, proof)
+    for gap in proof.gaps:
+        mark = "[yellow]?[/]" if gap.essential else "[dim]·[/]"
+        console.print(f"{mark} not seen: {escape(gap.where)}: {escape(gap.what)}: {escape(gap.why)}", soft_wrap=True)
+    if proof.gaps:
+        console.print()
+    colour = {True: "green", False: "red", None: "yellow"}[proof.holds]
+    console.print(f"[bold {colour}]{escape(proof.sentence)}[/]", soft_wrap=True)
+
+
+def _show_direction(console: Console, direction: Direction) -> None:
+    if not direction.signers or not direction.nodes:
+        console.print(f"{_MARKS[direction.verdict]} {escape(direction.title)}: nobody could be asked\n")
+        return
+    columns = ["TVS of", *(escape(f"{one.label} {one.id[:_SHORT]}") for one in direction.signers)]
+    rows = [
+        [escape(f"{direction.asking}/{node}"), *(_cell(direction.cell(node, one.id)) for one in direction.signers)]
+        for node in direction.nodes
+    ]
+    left = f"in no Unified CM group, so no phone asks: {escape(', '.join(direction.left_out))}"
+    title = f"{_MARKS[direction.verdict]} {escape(direction.title)}"
+    console.print(screen.table(title, columns, rows, caption=left if direction.left_out else ""))
+
+
+def _cell(cell: Cell) -> str:
+    said = [*cell.findings]
+    if cell.verdict is Verdict.YES:
+        said = [f"{', '.join(cell.roles)}; {cell.time_to_live} s", *cell.findings]
+    return f"{_MARKS[cell.verdict]} {escape(', '.join(said) or cell.words[0])}"
+
+
+def _show_files(console: Console, proof: Proof) -> None:
+    rows = [
+        (
+            escape(f"{cluster}/{file.node}"),
+            escape(file.name),
+            str(file.size),
+            escape(file.signer.subject.partition(";")[0] if file.signer else "not known"),
+            escape(_state(file.checked, file.problem)),
+            file.sha256[:_SHORT],
+        )
+        for cluster, file in proof.files
+    ]
+    columns = ("TFTP node", "file", "bytes", "signed by", "signature", "SHA-256")
+    console.print(screen.table("Trust lists as phones get them", columns, rows))
+
+
+def _state(checked: bool, problem: str) -> str:
+    return problem or ("holds" if checked else "the signer is not known here")
+
+
+def _show_placements(console: Console, placements: tuple[Placement, ...]) -> None:
+    kinds = list(dict.fromkeys((one.bulk_type, one.store) for one in placements))
+    rows: dict[tuple[str, str, str], dict[Any, Placement]] = {}
+    for one in placements:
+        rows.setdefault((one.holder, one.node, one.owner), {})[one.bulk_type, one.store] = one
+    columns = ("node", "certificates of", *(f"{bulk_type} in {store}" for bulk_type, store in kinds))
+    table = screen.table(
+        "Extension Mobility Cross Cluster: live certificates in the trust stores",
+        columns,
+        [
+            (escape(f"{holder}/{node}"), escape(owner), *(_place(found[kind]) for kind in kinds))
+            for (holder, node, owner), found in rows.items()
+        ],
+    )
+    console.print(table)
+
+
+def _place(place: Placement) -> str:
+    held = place.expected - len(place.missing)
+    count = "" if place.verdict is Verdict.UNKNOWN else f" {held} of {place.expected}"
+    return f"{_MARKS[place.verdict]}{count}"
+
+
+def _show_findings(console: Console, proof: Proof) -> None:
+    for one in proof.findings:
+        colour = _COLOURS[one.severity]
+        console.print(f"[bold {colour}]{one.id} {one.severity}[/] {escape(one.subject)}: {escape(one.title)}")
+        console.print(f"  seen      {escape(one.evidence)}", soft_wrap=True)
+        console.print(f"  leads to  {escape(one.consequence)}", soft_wrap=True)
+        console.print(f"  to do     {escape(one.remedy)}\n", soft_wrap=True)
