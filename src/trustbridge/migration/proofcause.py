@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from trustbridge.errors import InvalidCertificate
 from trustbridge.migration.proofseen import VOUCH_STORES, ClusterSeen, NodeSeen, Signer
 from trustbridge.pki.certificate import Certificate
-from trustbridge.pki.names import CertificateKey, canonical_name, certificate_key
+from trustbridge.pki.names import CertificateKey, canonical_name, certificate_key, short_name
 from trustbridge.pki.units import Store
 
 
@@ -64,12 +64,13 @@ def why_denied(signer: Signer, node: NodeSeen, asking: ClusterSeen, vouched: Clu
 
 def _missing(signer: Signer, held: Sequence[_Entry], place: str, vouched: ClusterSeen) -> Cause:
     """What is there instead of the signer."""
-    name = canonical_name(signer.subject)
-    former = [one for one in held if canonical_name(one.subject) == name and one.key != signer.key]
+    # By common name, as trust stores replace: a renewal may change the rest of the subject.
+    name = _common_name(signer.subject)
+    former = [one for one in held if _common_name(one.subject) == name and one.key != signer.key]
     if former:
         return Cause("TB107", f"{place}: of that name there is only {former[0].words}")
     issuer = canonical_name(signer.issuer)
-    if issuer != name and any(canonical_name(one.subject) == issuer for one in held):
+    if issuer != canonical_name(signer.subject) and any(canonical_name(one.subject) == issuer for one in held):
         return Cause("TB109", f"{place}: there is its issuer {signer.issuer}, not the certificate itself")
     keys = {_key(one) for one in vouched.callmanagers}
     others = sum(one.key in keys for one in held)
@@ -156,6 +157,10 @@ def _database(asking: ClusterSeen) -> list[_Entry] | None:
         _Entry(one.subject, certificate_key(one.serial, one.issuer), f"{one.subject}, serial {one.serial:X}")
         for one in asking.listed
     ]
+
+
+def _common_name(subject: str) -> str:
+    return canonical_name(short_name(subject))
 
 
 def _key(certificate: Certificate) -> CertificateKey | None:

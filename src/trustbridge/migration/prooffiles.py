@@ -6,7 +6,6 @@ from collections.abc import Iterator
 
 from trustbridge.migration.findings import Finding, Severity, finding
 from trustbridge.migration.proofseen import ClusterSeen, ServedFile, Signer
-from trustbridge.pki.names import canonical_name
 from trustbridge.wire.signedheader import MODULUS_BYTES, Digest
 from trustbridge.wire.trustlist import MAX_PHONE_FILE
 
@@ -47,8 +46,8 @@ def _of_signer(cluster: ClusterSeen, signer: Signer) -> Iterator[Finding]:
     if signer.identity is not None or signer.certificate is None or not cluster.identities_whole:
         return
     sha256 = signer.certificate.sha256
-    name = canonical_name(signer.subject)
-    renewed = [one for one in cluster.identities if canonical_name(one.certificate.subject) == name]
+    name = signer.common_name.casefold()
+    renewed = [one for one in cluster.identities if one.certificate.common_name.casefold() == name]
     for node in dict.fromkeys(file.node for file in signer.files):
         names = ", ".join(file.name for file in signer.files if file.node == node)
         evidence = f"{names}: signed by {signer.subject}, serial {signer.serial:X}, SHA-256 {sha256}"

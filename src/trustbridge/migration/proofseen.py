@@ -13,7 +13,7 @@ from enum import StrEnum
 from trustbridge.cucm.model import CallManagerGroup, Interface, NodeIdentity, TrustListFileInfo, TvsCertificate
 from trustbridge.errors import InvalidCertificate, InvalidInput
 from trustbridge.pki.certificate import Certificate
-from trustbridge.pki.names import CertificateKey, certificate_key
+from trustbridge.pki.names import CertificateKey, certificate_key, short_name
 from trustbridge.pki.units import Store, Unit
 from trustbridge.trust.lists import check_signature
 from trustbridge.wire import trustlist
@@ -216,8 +216,7 @@ class Signer:
     @property
     def common_name(self) -> str:
         """For people."""
-        name = self.subject.partition(";")[0]
-        return name.removeprefix("CN=") or "nobody"
+        return short_name(self.subject)
 
     @property
     def of_recovery(self) -> bool:
