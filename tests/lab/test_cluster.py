@@ -327,6 +327,73 @@ def test_importing_one_type_leaves_the_others_out(source: Cluster, destination: 
     assert vouches(source, "src-pub", destination.identity("dst-pub", Unit.ITLRECOVERY).certificate) == ()
 
 
+@pytest.mark.parametrize(("release", "restarts"), [("11.5", False), ("12.0", False), ("12.5", True), ("15", True)])
+def test_from_12_5_on_an_import_restarts_phones_once(
+    prepared: Prepared,
+    destination: Cluster,
+    tmp_path: Path,
+    release: str,
+    restarts: bool,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    importing = prepared.cluster(tmp_path / "source", "src", release=release)
+    told: list[str] = []
+    importing.restart_phones = lambda: told.append(release)
+    destination.restart_phones = lambda: told.append("the other cluster's")
+    use_folder(monkeypatch, tmp_path / "files")
+
+    def told_by(work: Coroutine[Any, Any, object]) -> bool:
+        told.clear()
+        run(work)
+        assert told in ([], [release])
+        return told != []
+
+    async def shared() -> None:
+        await destination.export(ALL)
+        await importing.export(ALL)
+        await importing.consolidate(ALL)
+
+    assert not told_by(shared())
+    # What is not for CallManager, and what phones do not trust each other by.
+    assert not told_by(importing.import_((BulkType.TOMCAT, BulkType.ITLRECOVERY)))
+    assert told_by(importing.import_((BulkType.CAPF,))) is restarts
+    assert told_by(importing.import_(ALL)) is restarts
+    assert not told_by(importing.import_(ALL))  # nothing was added
+
+
+@pytest.mark.parametrize(("release", "restarts"), [("11.5", False), ("12.5", True)])
+def test_from_12_5_on_an_upload_to_callmanager_trust_restarts_phones_once(
+    prepared: Prepared, tmp_path: Path, release: str, restarts: bool
+) -> None:
+    cluster = prepared.cluster(tmp_path / "source", "src", release=release)
+    told: list[str] = []
+    cluster.restart_phones = lambda: told.append(".")
+    both = [stranger("one"), stranger("two")]
+    for store in Store:
+        told.clear()
+        cluster.upload_all(store, both)
+        cluster.upload_all(store, both)
+        cluster.remove_trust(store, both[0])
+        assert told == (["."] if restarts and store is Store.CALLMANAGER_TRUST else []), store
+    told.clear()
+    refused = stranger("src-pub.src.example", NOW - timedelta(days=9))
+    assert cluster.upload_trust(Store.CALLMANAGER_TRUST, refused) == [Added.OWN_KEPT]
+    assert told == []
+
+
+def test_several_uploads_are_kept_together_or_not_at_all(source: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
+    both = [stranger("one"), stranger("two")]
+    told: list[str] = []
+    source.changed.append(lambda: told.append("."))
+    with monkeypatch.context() as patch:
+        limit(patch, 1)
+        with pytest.raises(OSError, match="No space left"):
+            source.upload_all(Store.TOMCAT_TRUST, both)
+    assert not any(stores.holding(one) for one in both for stores in source.stores.values())
+    assert source.upload_all(Store.TOMCAT_TRUST, both) == [Added.ADDED, Added.ADDED]
+    assert told == ["."]
+
+
 def test_a_wrong_password_and_another_host_key_are_refused(source: Cluster, tmp_path: Path) -> None:
     async def tried() -> None:
         async with exchange(tmp_path, source) as server:

@@ -10,6 +10,7 @@ import socket
 import stat
 import subprocess
 import sys
+from collections.abc import Iterable
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,7 @@ from trustbridge.lab import definition as definitions
 from trustbridge.lab import founding
 from trustbridge.lab import lab as labs
 from trustbridge.lab.lab import Lab, is_lab, locked
+from trustbridge.lab.phone import LabPhone
 from trustbridge.lab.ports import Ports
 from trustbridge.lab.registrations import Registered
 
@@ -287,6 +289,36 @@ def test_a_phone_that_stands_at_two_clusters_is_where_it_registered_last(folder:
             phone.name, "n", "127.0.0.1", False, now, now + timedelta(minutes=minutes)
         )
         assert lab.cluster_of(phone) == cluster
+
+
+@pytest.mark.parametrize(("release", "restarts"), [("11.5", False), ("12.5", True)])
+def test_an_import_resets_the_phones_that_are_registered_there(
+    prepared: Prepared, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, release: str, restarts: bool
+) -> None:
+    definition = lab_definition(phones(3), source={"release": release})
+    with LiveLab(prepared.lab(tmp_path / "lab", definition)) as live:
+        one, two, off = live.phones
+        live.boot(one, two)
+        reset: list[set[str]] = []
+        reset_soon = live.lab.fleet.reset_soon
+
+        def noting(phones: Iterable[LabPhone]) -> None:
+            chosen = list(phones)
+            reset.append({phone.name for phone in chosen})
+            reset_soon(chosen)
+
+        monkeypatch.setattr(live.lab.fleet, "reset_soon", noting)
+        before = one.transcript
+        live.exchange()  # the destination restarts phones as well: it has none
+        assert reset == ([{one.name, two.name}] if restarts else [])
+
+        async def all_started() -> None:
+            await asyncio.gather(*live.lab.fleet._resets)
+
+        live.do(all_started())
+        assert (one.transcript is not before) is restarts
+        assert live.whereabouts() == ["source", "source", None]
+        assert off.outcome is None
 
 
 def test_ports_are_shifted_by_what_the_definition_says(folder: Path) -> None:

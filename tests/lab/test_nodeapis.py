@@ -144,6 +144,15 @@ def test_uploading_what_is_there_is_no_error(cluster: Cluster) -> None:
     assert [one["filename"] for one in value].count("other.pem") == 1
 
 
+def test_an_upload_of_several_restarts_the_phones_once(cluster: Cluster) -> None:
+    told: list[str] = []
+    cluster.restart_phones = lambda: told.append(".")
+    body = {"service": ["tomcat", "CallManager"], "certificates": [OTHER.pem(), _certificate("another").pem()]}
+    for _ in range(2):
+        assert ask(cluster, "POST", f"{BASE}/trust/certificates", body, node="dst-sub1")[0] == 200
+        assert told == ["."]
+
+
 def test_of_one_common_name_the_later_certificate_stays_as_on_the_page(cluster: Cluster) -> None:
     older, newer = _certificate("rival"), _certificate("rival", days=1)
     for one in (newer, older):
@@ -157,7 +166,7 @@ def test_what_a_cluster_refuses_is_a_500_with_its_words(cluster: Cluster, monkey
     def refuse(*_: object) -> None:
         raise SettingsError("the store is sealed")
 
-    monkeypatch.setattr(cluster, "upload_trust", refuse)
+    monkeypatch.setattr(cluster, "upload_all", refuse)
     body = {"service": ["tomcat"], "certificates": [OTHER.pem()]}
     assert ask(cluster, "POST", f"{BASE}/trust/certificates", body) == (500, {"message": "the store is sealed"})
 

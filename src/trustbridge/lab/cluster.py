@@ -33,6 +33,7 @@ from trustbridge.lab.accounts import Accounts
 from trustbridge.lab.definition import ClusterDefinition
 from trustbridge.lab.founding import read_identities
 from trustbridge.lab.ports import Ports
+from trustbridge.lab.profiles import profile
 from trustbridge.lab.storefiles import read_stores, write_stores
 from trustbridge.pki.certificate import Certificate
 from trustbridge.pki.issue import Identity
@@ -41,6 +42,9 @@ from trustbridge.pki.units import BulkType, Store, Unit
 from trustbridge.trust.configuration import SECURITY_INSECURE
 from trustbridge.trust.lists import NodeCertificates, Signer
 from trustbridge.trust.vouch import VouchIndex
+
+#: Importing these restarts phones, where the release does that (TB145).
+_RESTARTING = (BulkType.TFTP, BulkType.CAPF)
 
 SecurityMode = Literal["non-secure", "mixed"]
 
@@ -73,6 +77,10 @@ class Cluster:
         folder: made by `founding.found`.
         clock: gives the time, timezone-aware.
 
+    Attributes:
+        changed: called after each change.
+        restart_phones: called when an import restarts the phones that are registered here (TB145); returns at once.
+
     Raises:
         SettingsError: the folder lacks something, or something in it can't be read.
     """
@@ -91,6 +99,7 @@ class Cluster:
         self.folder = folder
         self.clock = clock
         self.changed: list[Callable[[], None]] = []
+        self.restart_phones: Callable[[], None] = lambda: None
         self.accounts = Accounts(folder / "accounts.json")
         self.state = self._read_state()
         self.devices = self._read_devices()
@@ -253,7 +262,13 @@ class Cluster:
         ]
 
     def upload_trust(self, store: Store, certificate: Certificate, nodes: Sequence[str] | None = None) -> list[Added]:
-        """The manual method: add one certificate to a trust store.
+        """Add one certificate to a trust store; what came of it, a node. See `upload_all`."""
+        return self.upload_all(store, [certificate], nodes)
+
+    def upload_all(
+        self, store: Store, certificates: Sequence[Certificate], nodes: Sequence[str] | None = None
+    ) -> list[Added]:
+        """The manual method: add certificates to a trust store, all or none. What came of each, node by node.
 
         On the publisher, from where it replicates. CAPF-trust never replicates, so there every node is meant, or
         those that are named.
@@ -273,8 +288,10 @@ class Cluster:
                     "Name no node. Only CAPF-trust differs from node to node.",
                 )
         stores = {node: held.copy() for node, held in self.stores.items()}
-        added = [stores[node].add(store, certificate, "uploaded") for node in nodes]
+        added = [stores[node].add(store, one, "uploaded") for node in nodes for one in certificates]
         self._keep(stores)
+        if store is Store.CALLMANAGER_TRUST:
+            self._imported(added)
         return added
 
     def remove_trust(self, store: Store, certificate: Certificate, nodes: Sequence[str] | None = None) -> bool:
@@ -349,7 +366,13 @@ class Cluster:
         stores = {node: held.copy() for node, held in self.stores.items()}
         results = plan.apply(stores[self.publisher])
         self._keep(stores)
+        self._imported([item.result for item in results if item.type in _RESTARTING])
         return results
+
+    def _imported(self, results: Iterable[Added]) -> None:
+        """Phones restart once when CallManager or CAPF certificates came in, on a release that does that."""
+        if profile(self.definition.release).restarts_phones_on_import and any(one.changed for one in results):
+            self.restart_phones()
 
 
 def _signer(identity: Identity) -> Signer:

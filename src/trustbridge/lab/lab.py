@@ -86,6 +86,8 @@ class Lab:
             name: SoapApis(cluster, self.registrations[name], partial(self._reset, name), self._subnet(name))
             for name, cluster in self.clusters.items()
         }
+        for name, cluster in self.clusters.items():
+            cluster.restart_phones = partial(self._reset_all, name)
         #: Nodes that run, by cluster and name.
         self.nodes: dict[tuple[str, str], Node] = {}
         self.sftp_password = self._password()
@@ -274,6 +276,12 @@ class Lab:
         phone = self.fleet.phones.get(device)
         if phone is not None and self.registrations[cluster].find(device) is not None:
             self.fleet.reset_soon([phone])
+
+    def _reset_all(self, cluster: str) -> None:
+        """Reset the phones that are registered at a cluster."""
+        phones = self.fleet.phones
+        if there := [phones[one.device] for one in self.registrations[cluster].all() if one.device in phones]:
+            self.fleet.reset_soon(there)
 
     def _subnet(self, cluster: str) -> tuple[Lab, str, str] | None:
         """The DHCP server's subnet, as the phones' home sees it: there it can be changed over AXL."""

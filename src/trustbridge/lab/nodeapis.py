@@ -67,8 +67,7 @@ class NodeCertificates:
     def upload_trust(self, store: Store, certificates: Sequence[Certificate], description: str) -> None:
         """Whichever node is told: what replicates is on all of them, and CAPF-trust is this node's alone (TB147)."""
         nodes = [self._node] if store is Store.CAPF_TRUST else None
-        for certificate in certificates:
-            self._cluster.upload_trust(store, certificate, nodes)
+        self._cluster.upload_all(store, certificates, nodes)
 
     def signing_request(self, wanted: SigningRequest) -> str:
         """A real one; its key is dropped, since a lab installs no answer to it."""
