@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections import Counter
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Final
 
 from cryptography import x509
@@ -51,14 +52,48 @@ def own_certificates(view: NodeView) -> list[FiledCertificate]:
 def trusted_certificates(view: NodeView) -> list[FiledCertificate]:
     """What is in the node's trust stores, named by common name; where two would share a name, by serial number too."""
     stores = view.cluster.stores[view.node]
-    return [filed for store in Store for filed in _filed(store, stores.entries(store))]
+    return [filed for store in Store for filed in _filed(store, _These(stores.entries(store)))[0]]
 
 
-def _filed(store: Store, entries: Sequence[Entry]) -> Iterator[FiledCertificate]:
-    plain = [file_name(entry.certificate) for entry in entries]
-    for name, entry in zip(plain, entries, strict=True):
-        shared = sum(other.lower() == name.lower() for other in plain) > 1
-        yield FiledCertificate(store, f"{name}_{entry.certificate.serial:x}" if shared else name, entry.certificate)
+def _find_trusted(view: NodeView, path: str) -> FiledCertificate:
+    """By `STORE/NAME`, with or without the ending."""
+    unit, _, name = path.lower().removesuffix(_SUFFIX).partition("/")
+    store = next((store for store in Store if store.lower() == unit), None)
+    found = None
+    if store is not None:
+        entries = view.cluster.stores[view.node].entries(store)
+        found = _filed(store, _These(entries))[1].get(name)
+    if found is None:
+        raise Refused(f"The certificate {path} was not found.")
+    return found
+
+
+class _These:
+    """Entries of a store as a key of a cache. Comparing a thousand certificates would cost what the cache saves."""
+
+    __slots__ = ("entries",)
+
+    def __init__(self, entries: tuple[Entry, ...]) -> None:
+        self.entries = entries
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _These) and self.entries is other.entries
+
+    def __hash__(self) -> int:
+        return id(self.entries)
+
+
+@lru_cache(maxsize=256)
+def _filed(store: Store, these: _These) -> tuple[list[FiledCertificate], dict[str, FiledCertificate]]:
+    """A store's certificates with their names, in order; and by name, in lower case."""
+    plain = [file_name(entry.certificate) for entry in these.entries]
+    uses = Counter(name.lower() for name in plain)
+    filed = []
+    for name, entry in zip(plain, these.entries, strict=True):
+        full = f"{name}_{entry.certificate.serial:x}" if uses[name.lower()] > 1 else name
+        filed.append(FiledCertificate(store, full, entry.certificate))
+    # Of two that share even the serial number, the first is found.
+    return filed, {one.name.lower(): one for one in reversed(filed)}
 
 
 def file_name(certificate: Certificate) -> str:
@@ -67,11 +102,11 @@ def file_name(certificate: Certificate) -> str:
     return "".join(sign if sign.isascii() and (sign.isalnum() or sign in "-._") else "_" for sign in name)
 
 
-def _find(filed: list[FiledCertificate], path: str) -> FiledCertificate:
-    """By path, with or without the ending; an own certificate also by its unit alone."""
+def _find_own(view: NodeView, path: str) -> FiledCertificate:
+    """By path, with or without the ending, or by the unit alone."""
     wanted = path.lower().removesuffix(_SUFFIX)
-    for one in filed:
-        if wanted in (f"{one.unit}/{one.name}".lower(), one.unit.lower() if one.unit == one.name else None):
+    for one in own_certificates(view):
+        if wanted in (f"{one.unit}/{one.name}".lower(), one.unit.lower()):
             return one
     raise Refused(f"The certificate {path} was not found.")
 
@@ -108,14 +143,15 @@ def _description(one: FiledCertificate, kind: str) -> str:
 
 async def show_own(view: NodeView, rest: str) -> Command:
     """`show cert own UNIT/NAME.pem`."""
-    yield decoded(_find(own_certificates(view), rest).certificate)
+    yield decoded(_find_own(view, rest).certificate)
 
 
 async def show_trust(view: NodeView, rest: str) -> Command:
     """`show cert trust STORE/NAME.pem`."""
-    yield decoded(_find(trusted_certificates(view), rest).certificate)
+    yield decoded(_find_trusted(view, rest).certificate)
 
 
+@lru_cache(maxsize=1024)
 def decoded(certificate: Certificate) -> str:
     """A certificate as a node prints it: decoded, then PEM."""
     algorithm = certificate.x509.signature_algorithm_oid
@@ -193,7 +229,7 @@ async def delete(view: NodeView, rest: str) -> Command:
     store = _store(unit)
     if not unit.lower().endswith(_TRUST) and unit.lower() == name.lower().removesuffix(_SUFFIX):
         raise Refused(f"{unit}/{name} is this node's own certificate: it can't be deleted.")
-    one = _find(trusted_certificates(view), f"{store}/{name}")
+    one = _find_trusted(view, f"{store}/{name}")
     cluster = view.cluster
     if store is Store.CAPF_TRUST:
         cluster.remove_trust(store, one.certificate, [view.node])
