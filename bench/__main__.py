@@ -9,7 +9,7 @@ from __future__ import annotations
 import importlib
 import sys
 
-NAMES = ("trustlists", "tvs", "tftp", "configurations", "demo")
+NAMES = ("trustlists", "tvs", "tftp", "configurations", "demo", "exchange")
 
 
 def main(names: list[str]) -> int:
