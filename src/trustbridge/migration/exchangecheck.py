@@ -275,7 +275,7 @@ def _keys(
             consequence=None if fips else "A cluster in FIPS mode would refuse it.",
         )
     for name in dict.fromkeys(name for pair in pairs for name in pair):
-        own = surveys[name].identities
+        own = [one for one in surveys[name].identities if one.certificate.key_kind is KeyKind.RSA]
         signing = {unit: [one for one in own if one.unit is unit] for unit in _SIGNING}
         longest = max((one.certificate.key_bits for one in signing[Unit.CALLMANAGER]), default=0)
         for one in signing[Unit.ITLRECOVERY]:
@@ -288,7 +288,7 @@ def _keys(
                 )
         signers = signing[surveys[name].abilities.trust_list_signer]
         for one in signers:
-            if one.certificate.key_kind is KeyKind.RSA and one.certificate.key_bits > MIN_RSA_BITS:
+            if one.certificate.key_bits > MIN_RSA_BITS:
                 yield finding(
                     "TB132",
                     Severity.NOTE,
