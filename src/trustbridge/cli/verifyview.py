@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from rich.markup import escape
@@ -31,7 +32,7 @@ def show(console: Console, proof: Proof) -> None:
         _show_direction(console, direction)
     _show_files(console, proof)
     if proof.emcc:
-        _show_placements(console, proof.placements)
+        _show_placements(console, proof)
     _show_findings(console, proof)
     for gap in proof.gaps:
         mark = "[yellow]?[/]" if gap.essential else "[dim]·[/]"
@@ -83,27 +84,25 @@ def _state(checked: bool, problem: str) -> str:
     return problem or ("holds" if checked else "the signer is not known here")
 
 
-def _show_placements(console: Console, placements: tuple[Placement, ...]) -> None:
-    kinds = list(dict.fromkeys((one.bulk_type, one.store) for one in placements))
-    rows: dict[tuple[str, str, str], dict[Any, Placement]] = {}
-    for one in placements:
-        rows.setdefault((one.holder, one.node, one.owner), {})[one.bulk_type, one.store] = one
-    columns = ("node", "certificates of", *(f"{bulk_type} in {store}" for bulk_type, store in kinds))
-    table = screen.table(
-        "Extension Mobility Cross Cluster: live certificates in the trust stores",
-        columns,
-        [
-            (escape(f"{holder}/{node}"), escape(owner), *(_place(found[kind]) for kind in kinds))
-            for (holder, node, owner), found in rows.items()
-        ],
-    )
-    console.print(table)
+def _show_placements(console: Console, proof: Proof) -> None:
+    rows = [
+        (escape(f"{row[0].holder}/{row[0].node}"), escape(row[0].owner), _places(row)) for row in proof.placement_rows
+    ]
+    title = "Extension Mobility Cross Cluster: live certificates in the trust stores"
+    console.print(screen.table(title, ("node", "certificates of", "what an import puts there"), rows))
 
 
-def _place(place: Placement) -> str:
-    held = place.expected - len(place.missing)
-    count = "" if place.verdict is Verdict.UNKNOWN else f" {held} of {place.expected}"
-    return f"{_MARKS[place.verdict]}{count}"
+def _places(row: Sequence[Placement]) -> str:
+    """What is in place in one line; what is not, or not known, a line each."""
+    lines = [
+        f"{_MARKS[one.verdict]} {one.bulk_type} in {one.store}: {escape(one.words)}"
+        for one in row
+        if one.verdict is not Verdict.YES
+    ]
+    good = len(row) - len(lines)
+    if good:
+        lines.insert(0, f"{_MARKS[Verdict.YES]} {good} of {len(row)} mappings are in place")
+    return "\n".join(lines)
 
 
 def _show_findings(console: Console, proof: Proof) -> None:

@@ -111,7 +111,7 @@ class Asked:
                 other.valid for (name, key), other in self._answers.items() if key == signer.key and name != node.name
             )
             cause = why_denied(signer, node, self._asking, self._vouched, vouchers)
-            judged.wrong(cause, f"it answers: not valid. {cause.words}")
+            judged.wrong(cause, f"it answers: not valid; {cause.words}")
         service = self._services[self._asking.name, node.name]
         judged.words += service.words
         if service.verdict is Verdict.NO:
@@ -125,7 +125,7 @@ class Asked:
         judged.words.append(f"it answers: valid, {labels}, to be kept for {answer.time_to_live} s")
         if Role.SAST not in answer.roles:
             cause = why_no_sast(node, signer)
-            judged.wrong(cause, f"without role SAST phones take no trust list. {cause.words}")
+            judged.wrong(cause, f"without role SAST phones take no trust list; {cause.words}")
         self._judge_returned(signer, answer, judged)
         self._compare_stores(node, signer, judged)
         roles = listed_roles(signer, self._asking)
@@ -234,7 +234,8 @@ class Asked:
             f"{f', SHA-256 {signer.certificate.sha256}' if signer.certificate else ''}), which signs {signer.signs}"
         )
         if self._back and "consequence" not in words:
-            words["consequence"] = f"On the way back: {KINDS[kind].consequence}"
+            consequence = KINDS[kind].consequence
+            words["consequence"] = f"On the way back: {consequence[0].lower()}{consequence[1:]}"
         cluster = self._asking.name
         if kind not in _OF_A_NODE and len(nodes) == len(self._asking.asked) > 1:
             evidence = f"{about}: {', '.join(nodes)}: {'; '.join(dict.fromkeys(nodes.values()))}"
@@ -250,11 +251,13 @@ class Asked:
         ids = sorted({cause.id for judged in bad.values() for cause in judged.causes})
         nodes = ", ".join(dict.fromkeys(node for node, _ in bad))
         why = f": {', '.join(ids)}" if ids else ""
+        remedies = dict.fromkeys(KINDS[kind].remedy for kind in ids)
         yield finding(
             "TB170",
             Severity.STOP,
             self._asking.name,
             f"{len(bad)} of {len(self._judged)} answers about signers of {self._vouched.name} are no, at {nodes}{why}",
+            remedy=" ".join(remedies) or None,
         )
 
 

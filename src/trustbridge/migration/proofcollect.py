@@ -251,7 +251,7 @@ class _ClusterCollector:
         except AuthenticationRefused:
             raise
         except TrustbridgeError as error:
-            why = ". ".join(filter(None, (error.message, error.hint, but)))
+            why = _sentences(error.message, error.hint, but)
             self._gap(node, what, why, essential=essential or isinstance(error, IdentityChanged))
             return None
 
@@ -341,7 +341,7 @@ async def ask_one(
             seconds=reply.seconds,
         )
     except (Unreachable, Refused, DecodeError, InvalidCertificate) as error:
-        words = ". ".join(filter(None, (error.message, error.hint)))
+        words = _sentences(error.message, error.hint)
         presented = _certificate(shown[-1]) if shown else None
         return dataclasses.replace(unanswered, presented=presented, failure=_failure(error), words=words)
 
@@ -361,6 +361,10 @@ async def _asked(
             return await ask_tvs(host, port, request, timeout=patience, check_certificate=look, tls_context=context)
         except Refused:
             raise error from error.__cause__
+
+
+def _sentences(*parts: str) -> str:
+    return ". ".join(part[0].upper() + part[1:] for part in (one.rstrip(". ") for one in parts) if part)
 
 
 def _of_tls_version(error: TrustbridgeError) -> bool:

@@ -24,7 +24,6 @@ def as_html(proof: Proof) -> str:
         state={True: "yes", False: "no", None: "unknown"}[proof.holds],
         marks={Verdict.YES: "✓", Verdict.NO: "✗", Verdict.UNKNOWN: "?"},
         stops=sum(one.severity is Severity.STOP for one in proof.findings),
-        places=list(dict.fromkeys((one.bulk_type, one.store) for one in proof.placements)),
     )
 
 

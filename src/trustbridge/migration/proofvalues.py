@@ -194,6 +194,19 @@ class Proof:
         return {verdict: counted[verdict] for verdict in Verdict}
 
     @property
+    def placement_columns(self) -> tuple[tuple[BulkType, Store], ...]:
+        """Types and stores of the placements, in order."""
+        return tuple(dict.fromkeys((one.bulk_type, one.store) for one in self.placements))
+
+    @property
+    def placement_rows(self) -> tuple[tuple[Placement, ...], ...]:
+        """The placements of a node for another cluster together, each row in the order of `placement_columns`."""
+        rows: dict[tuple[str, str, str], list[Placement]] = {}
+        for one in self.placements:
+            rows.setdefault((one.holder, one.node, one.owner), []).append(one)
+        return tuple(map(tuple, rows.values()))
+
+    @property
     def files(self) -> tuple[tuple[str, ServedFile], ...]:
         """(cluster, file): every trust list that was downloaded."""
         return tuple((cluster.name, file) for cluster in self.clusters for file in cluster.files)
