@@ -308,10 +308,11 @@ def _steps(surveys: Mapping[str, ClusterSurvey], plan: ExchangePlan, restart_tvs
                 effect = _import_effect(surveys[name], here)
                 yield Step(kind, name, f"{verb}: {_counted(here)}", effect, places)
 
+    # One cluster consolidates for all: a type that a release does not know in bulk is no bulk's (TB104).
+    bulk_types = [kind for kind in plan.types if all(kind in one.abilities.bulk_types for one in surveys.values())]
+
     def by_bulk(goal: Goal) -> bool:
-        """Whether the bulk commands bring it about: both releases have to know its type (TB104)."""
-        known = (surveys[goal.importer].abilities.bulk_types, surveys[goal.exporter].abilities.bulk_types)
-        return plan.method is Method.BULK and goal.type is not None and all(goal.type in types for types in known)
+        return plan.method is Method.BULK and goal.type in bulk_types
 
     # Authorities first: what they signed may be refused without them.
     steps = list(towards(StepKind.AUTHORITIES, "upload authorities", _is_authority))
@@ -321,8 +322,7 @@ def _steps(surveys: Mapping[str, ClusterSurvey], plan: ExchangePlan, restart_tvs
             what = f"set the SFTP server of bulk certificate management: {plan.sftp}"
             steps.append(Step(StepKind.SFTP, name, what, "replaces the one that is set, which can't be read back"))
         for name in plan.clusters:
-            kinds = [kind for kind in plan.types if kind in surveys[name].abilities.bulk_types]
-            what = f"export {', '.join(kinds)} of {len(surveys[name].nodes)} nodes"
+            what = f"export {', '.join(bulk_types)} of {len(surveys[name].nodes)} nodes"
             steps.append(Step(StepKind.EXPORT, name, what, "writes bundles"))
         what = "consolidate what all have exported"
         steps += [Step(StepKind.CONSOLIDATE, plan.clusters[0], what, "writes bundles"), *imports]

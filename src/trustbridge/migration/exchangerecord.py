@@ -30,6 +30,9 @@ PLAN: Final = "plan.json"
 JOURNAL: Final = "journal.jsonl"
 _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 
+#: Events that tell of a certificate in a store.
+_ADDITIONS: Final = ("added", "replaced", "removed", "restored")
+
 #: What a store holds, as the journal keeps it: store and SHA-256.
 Held = frozenset[tuple[str, str]]
 
@@ -344,12 +347,20 @@ def _read_journal(path: Path) -> list[dict[str, Any]]:
     except OSError as error:
         raise SettingsError(f"can't read {path}: {error.strerror or error}") from None
     events = []
-    for line in lines:
+    for number, line in enumerate(lines, start=1):
         try:
             entry = json.loads(line)
         except ValueError:
             continue  # cut off by a kill, or nothing behind the last line
         if isinstance(entry, dict) and isinstance(entry.get("event"), str):
+            try:
+                if entry["event"] in _ADDITIONS:
+                    _read_addition(entry)
+            except (KeyError, TypeError, ValueError, InvalidCertificate):
+                raise SettingsError(
+                    f"{path}, line {number}: a certificate in a store should stand there, and does not",
+                    "What this exchange has added can't be told from a damaged record.",
+                ) from None
             events.append(entry)
     return events
 

@@ -121,9 +121,9 @@ class Exchange:
                     raise SettingsError("the exchange goes over an SFTP server, and there is no password for it")
                 await cluster.configure_bulk(self._sftp)
             case StepKind.EXPORT:
-                self._check(step, await cluster.bulk_export(await self._types(cluster)))
+                self._check(step, await cluster.bulk_export(await self._types()))
             case StepKind.CONSOLIDATE:
-                self._check(step, await cluster.bulk_consolidate(await self._types(cluster)))
+                self._check(step, await cluster.bulk_consolidate(await self._types()))
             case StepKind.IMPORT:
                 await self._import(step, cluster)
             case StepKind.AUTHORITIES | StepKind.UPLOAD:
@@ -132,9 +132,10 @@ class Exchange:
                 for node in await cluster.nodes():
                     await cluster.restart_service(node.name, TVS_SERVICE)
 
-    async def _types(self, cluster: Cluster) -> tuple[BulkType, ...]:
-        known = (await cluster.abilities()).bulk_types
-        return tuple(kind for kind in self.record.plan.types if kind in known)
+    async def _types(self) -> tuple[BulkType, ...]:
+        """The types that every cluster's bulk commands know: what one does not, nobody finds consolidated."""
+        known = [(await cluster.abilities()).bulk_types for cluster in self._clusters.values()]
+        return tuple(kind for kind in self.record.plan.types if all(kind in types for types in known))
 
     def _check(self, step: Step, lines: Sequence[BulkLine]) -> None:
         self.record.append("said", self._clock(), step=step.key, lines=[line.text for line in lines])
@@ -160,7 +161,7 @@ class Exchange:
             self._settle(step, "", before, held)
             if not absent(goals, held):
                 return
-        lines = await cluster.bulk_import(await self._types(cluster))
+        lines = await cluster.bulk_import(await self._types())
         held = await cluster.trusted(publisher)
         self._settle(step, "", before, held)
         self._check(step, lines)
