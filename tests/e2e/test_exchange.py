@@ -97,15 +97,22 @@ def expected(live: LiveLab, before: Held, *, capf_trust: bool = True) -> Held:
     return found
 
 
-@pytest.mark.parametrize("by", ["bulk", "certificates"])
-@pytest.mark.parametrize(("source", "destination"), [("12.5", "15"), ("11.5", "14")])
+@pytest.mark.parametrize(
+    ("source", "destination", "by"),
+    [
+        ("12.5", "15", "bulk"),
+        ("15", "12.5", "certificates"),
+        ("11.5", "14", "bulk"),  # whose bulk does not know ITLRecovery
+        ("9.1", "15", "certificates"),  # whose bundles do not go together; and where nodes copy back what is removed
+    ],
+)
 def test_exchanged_and_taken_back(
     prepared: Prepared,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
-    by: str,
     source: str,
     destination: str,
+    by: str,
 ) -> None:
     with lab(prepared, tmp_path, source, destination) as live:
         known(live)
