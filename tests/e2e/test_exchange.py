@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 from tests.e2e.test_cluster import credentials_of, entry_of, secrets_of
+from tests.lab import large
 from tests.lab.prepared import LiveLab, Prepared, lab_definition, phones
 from typer.testing import CliRunner, Result
 
@@ -238,3 +239,50 @@ def test_no_secret_is_in_the_record_or_in_what_is_shown(live: LiveLab) -> None:
     for secret in secrets_of(live):
         assert not [text for text in texts if secret in text]
         assert not [text for text in texts if "PRIVATE KEY" in text]
+
+
+@pytest.fixture
+def many(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[LiveLab]:
+    """Four clusters of two nodes, 12.5 and 15 in turn."""
+    with LiveLab(large.make(tmp_path / "lab", large.definition(4, 2))) as live:
+        known(live)
+        monkeypatch.setenv("TRUSTBRIDGE_SFTP_PASSWORD", live.lab.sftp_password)
+        yield live
+
+
+def trusting(live: LiveLab) -> set[tuple[str, str]]:
+    """(importer, exporter) wherever each node of a cluster trusts all CallManager certificates of another one."""
+    clusters = live.lab.clusters
+    return {
+        (importer, exporter)
+        for importer in clusters
+        for exporter in clusters
+        if importer != exporter
+        and all(
+            (Store.PHONE_SAST_TRUST, certificate) in held
+            for held in stores(live)[importer].values()
+            for certificate in own(clusters[exporter], BulkType.TFTP)
+        )
+    }
+
+
+def test_merging_clusters_into_one_makes_none_of_the_others_trust_each_other(many: LiveLab) -> None:
+    before = stores(many)
+    done = did("run", "c1", "c2", "c3", "c4", "--into", "c4", "--sftp", sftp(many), "--accept", "TB145")
+    assert done["method"] == "certificates"
+    assert done["name"] == "c1-and-3-more"
+    assert trusting(many) == {(name, "c4") for name in ("c1", "c2", "c3")} | {
+        ("c4", name) for name in ("c1", "c2", "c3")
+    }
+    did("undo", "c1-and-3-more")
+    assert stores(many) == before
+
+
+def test_all_pairs_of_many_clusters_in_one_bulk_exchange(many: LiveLab) -> None:
+    before = stores(many)
+    names = ("c1", "c2", "c3", "c4")
+    done = did("run", *names, "--sftp", sftp(many), "--accept", "TB145", "--name", "all-four")
+    assert (done["name"], done["method"]) == ("all-four", "bulk")
+    assert trusting(many) == {(one, other) for one in names for other in names if one != other}
+    did("undo", "all-four")
+    assert stores(many) == before
