@@ -57,6 +57,36 @@ def test_a_line_is_edited_and_echoed(typed: bytes, line: str, shown: str) -> Non
     assert reading(typed, Terminal.line) == (line, shown)
 
 
+def test_what_is_typed_at_once_is_echoed_at_once_and_not_later() -> None:
+    async def run() -> list[list[str]]:
+        written: list[str] = []
+        shown: list[list[str]] = []
+        terminal = Terminal(written.append, idle_seconds=5)
+        reading = asyncio.create_task(terminal.line())
+        for typed in (b"set c", b"xy\x7f\x7fert", b" list\r"):
+            terminal.feed(typed)
+            for _ in range(3):
+                await asyncio.sleep(0)
+            shown.append(written.copy())
+            written.clear()
+        assert await reading == "set cert list"
+        return shown
+
+    assert asyncio.run(run()) == [["set c"], ["xy\b \b\b \bert"], [" list\r\n"]]
+
+
+def test_an_echo_comes_before_what_is_shown_next() -> None:
+    async def run() -> str:
+        screen = Screen()
+        screen.terminal.feed(b"a\x7f\x04")
+        with pytest.raises(EndOfInput):
+            await screen.terminal.line()
+        screen.terminal.show("bye")
+        return screen.shown
+
+    assert asyncio.run(run()) == "a\b \bbye"
+
+
 def test_a_secret_is_not_echoed_not_even_its_length() -> None:
     assert reading(b"hun\x7fter2\r", lambda terminal: terminal.line(echo=False)) == ("huter2", "\r\n")
 

@@ -58,7 +58,8 @@ class Terminal:
     ) -> None:
         self.rows, self.columns = 24, 80
         self.paging = True
-        self._write = write
+        self._to_screen = write
+        self._echoed: list[str] = []
         self._pause = pause
         self._paused = False
         self._idle_seconds = idle_seconds
@@ -126,6 +127,7 @@ class Terminal:
 
     async def _character(self) -> str:
         while self._at >= len(self._typed):
+            self._show_echo()
             if self._closed:
                 raise HungUp
             self._more.clear()
@@ -175,10 +177,10 @@ class Terminal:
                     if len(held) < MAX_LINE:
                         held += key
                         if echo:
-                            self._write(key)
+                            self._echoed.append(key)
                     continue
             if echo:
-                self._write("\b \b" * (len(held) - len(kept)))
+                self._echoed.append("\b \b" * (len(held) - len(kept)))
             held = kept
 
     async def pasted(self) -> str:
@@ -197,6 +199,16 @@ class Terminal:
                 return "\n".join(lines) + "\n"
 
     # Writing.
+
+    def _write(self, text: str) -> None:
+        """Write to the screen, what was echoed before it first."""
+        self._to_screen("".join((*self._echoed, text)))
+        self._echoed.clear()
+
+    def _show_echo(self) -> None:
+        """What is typed at once is echoed at once, as a terminal's driver does: a packet a key would cost too much."""
+        if self._echoed:
+            self._write("")
 
     async def drain(self) -> None:
         """Wait until the far side can take more.
