@@ -237,6 +237,25 @@ def test_the_next_write_sweeps_stale_part_files_and_no_others(run: Callable[[Sce
     run(scenario)
 
 
+def test_a_connection_sweeps_once(site: Site) -> None:
+    """A listing for each file written would make an export's time grow with the square of its files."""
+
+    async def scenario() -> None:
+        async with site.server() as server, site.connect(server.address[1]) as directory:
+            listings, entries = [], directory._entries
+
+            async def noting() -> Any:
+                listings.append(".")
+                return await entries()
+
+            directory._entries = noting
+            for number in range(5):
+                await directory.write_atomic(f"{number}.p12", b"1")
+            assert listings == ["."]
+
+    asyncio.run(scenario())
+
+
 def test_of_writers_of_one_name_at_once_one_wins_entirely(run: Callable[[Scenario], None]) -> None:
     contents = [bytes([number]) * (100_000 + number) for number in range(8)]
 

@@ -2,8 +2,8 @@
 
 The rules of an exchange need four verbs and one promise: a file appears under its name whole or not at all. Every
 writer therefore writes `.<name>.<random hex>.part` beside its target, has it flushed to disk and renames it over the
-target. What a killed writer leaves is a part file that no listing shows; the next write into the same directory
-removes part files older than an hour.
+target. What a killed writer leaves is a part file that no listing shows; the next writer into the same directory
+removes part files older than an hour, at its first write.
 """
 
 from __future__ import annotations

@@ -54,6 +54,7 @@ class SftpDirectory:
         self._connection = connection
         self._client = client
         self._timeout = timeout
+        self._swept = False
         limits = client.limits
         self._read_block = min(limits.max_read_len or _SAFE_BLOCK, _MAX_BLOCK)
         self._write_block = min(limits.max_write_len or _SAFE_BLOCK, _MAX_BLOCK)
@@ -109,6 +110,9 @@ class SftpDirectory:
         except BaseException:
             await self._discard(self._path(part))
             raise
+        if self._swept:
+            return  # a listing a file would make an export of hundreds take its square
+        self._swept = True
         # The file is in place. Old rubbish can wait for the next write, a lost connection will be met again.
         with suppress(TrustbridgeError), self._edge("remove stale part files"):
             await self._sweep(self._path(name))
