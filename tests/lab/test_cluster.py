@@ -207,6 +207,20 @@ def test_an_upload_on_the_publisher_reaches_every_node(prepared: Prepared, sourc
             assert vouches(cluster, node, new) == (0,)
 
 
+def test_nodes_with_equal_stores_share_an_index_and_a_node_apart_has_its_own(source: Cluster) -> None:
+    new, old = stranger("new"), source.vouch_index("src-pub")
+    assert source.vouch_index("src-sub1") is old
+    source.upload_trust(Store.CAPF_TRUST, stranger(), ["src-sub1"])  # which no TVS answers from
+    assert source.vouch_index("src-sub1") is source.vouch_index("src-pub") is old
+    source.upload_trust(Store.PHONE_SAST_TRUST, new)
+    assert vouches(source, "src-pub", new) == vouches(source, "src-sub1", new) == (0,)
+    # Replication may fail (TB102).
+    source.stores["src-sub1"].remove(Store.PHONE_SAST_TRUST, new)
+    for _ in range(2):
+        assert vouches(source, "src-sub1", new) == ()
+        assert vouches(source, "src-pub", new) == (0,)
+
+
 def test_capf_trust_does_not_replicate(prepared: Prepared, source: Cluster) -> None:
     one, other = stranger("CAPF-1"), stranger("CAPF-2")
     assert source.upload_trust(Store.CAPF_TRUST, one, ["src-sub1"]) == [Added.ADDED]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from datetime import datetime, timedelta
 
 import pytest
@@ -147,3 +148,47 @@ def test_what_it_shows_says_what_it_holds(older: Certificate) -> None:
     stores.add(SAST, older, "a")
     assert stores.summary() == "Phone-SAST-trust 1"
     assert [result for result in Added if result.changed] == [Added.ADDED, Added.REPLACED]
+
+
+def _plainly(entries: list[Entry], certificate: Certificate, own: bool) -> Added:
+    """The rules of an addition as they are written down, entry by entry."""
+    for at, entry in enumerate(entries):
+        if entry.certificate == certificate:
+            if own and not entry.own:
+                entries[at] = Entry(certificate, "x", own)
+            return Added.PRESENT
+    name = certificate.common_name.casefold()
+    rivals = [entry for entry in entries if name and entry.certificate.common_name.casefold() == name]
+    if not own and any(entry.own for entry in rivals):
+        return Added.OWN_KEPT
+    if not own and any(entry.certificate.not_before >= certificate.not_before for entry in rivals):
+        return Added.OLDER_KEPT
+    entries[:] = [entry for entry in entries if entry not in rivals] + [Entry(certificate, "x", own)]
+    return Added.REPLACED if rivals else Added.ADDED
+
+
+def test_additions_go_by_the_rules_whatever_came_before(now: datetime) -> None:
+    pool = [_made(name, now + timedelta(days=days)) for name in ("a", "A", "b", "") for days in (0, 1)]
+    chance = random.Random(7)  # the same steps every time
+    seen = set()
+    for _ in range(60):
+        stores, entries = TrustStores(), list[Entry]()
+        for _ in range(25):
+            one, own = chance.choice(pool), chance.random() < 0.2
+            match chance.randrange(8):
+                case 0:
+                    assert stores.remove(SAST, one) is any(entry.certificate == one for entry in entries)
+                    entries = [entry for entry in entries if entry.certificate != one]
+                case 1:
+                    stores.copy().add(SAST, one, "of a copy")
+                case 2:
+                    stores = stores.with_entries(SAST, stores.entries(SAST)[1:])
+                    del entries[:1]
+                case 3:  # what is taken as it is may hold rivals, and one twice
+                    entries.append(Entry(one, "x", own))
+                    stores = stores.with_entries(SAST, tuple(entries))
+                case _:
+                    seen.add(added := stores.add(SAST, one, "x", own=own))
+                    assert added is _plainly(entries, one, own)
+            assert list(stores.entries(SAST)) == entries
+    assert seen == set(Added)

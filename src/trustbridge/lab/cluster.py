@@ -37,11 +37,11 @@ from trustbridge.lab.profiles import profile
 from trustbridge.lab.storefiles import read_stores, write_stores
 from trustbridge.pki.certificate import Certificate
 from trustbridge.pki.issue import Identity
-from trustbridge.pki.stores import Added, TrustStores
+from trustbridge.pki.stores import Added, Entry, TrustStores
 from trustbridge.pki.units import BulkType, Store, Unit
 from trustbridge.trust.configuration import SECURITY_INSECURE
 from trustbridge.trust.lists import NodeCertificates, Signer
-from trustbridge.trust.vouch import VouchIndex
+from trustbridge.trust.vouch import STORE_ROLES, VouchIndex
 
 #: Importing these restarts phones, where the release does that (TB145).
 _RESTARTING = (BulkType.TFTP, BulkType.CAPF)
@@ -100,6 +100,7 @@ class Cluster:
         self.clock = clock
         self.changed: list[Callable[[], None]] = []
         self.restart_phones: Callable[[], None] = lambda: None
+        self._vouched: tuple[tuple[tuple[Store, tuple[Entry, ...]], ...], VouchIndex] | None = None
         self.accounts = Accounts(folder / "accounts.json")
         self.state = self._read_state()
         self.devices = self._read_devices()
@@ -252,8 +253,13 @@ class Cluster:
         return self.file_signer(node)
 
     def vouch_index(self, node: str) -> VouchIndex:
-        """What the TVS of a node vouches for."""
-        return VouchIndex.from_stores((store, entry.certificate) for store, entry in self.stores[node])
+        """What the TVS of a node vouches for; nodes whose stores are equal share one."""
+        stores = self.stores[node]
+        entries = tuple((store, stores.entries(store)) for store in Store if store in STORE_ROLES)
+        if self._vouched is None or self._vouched[0] != entries:
+            held = ((store, entry.certificate) for store, found in entries for entry in found)
+            self._vouched = entries, VouchIndex.from_stores(held)
+        return self._vouched[1]
 
     def bulk_identities(self) -> list[NodeCertificate]:
         """Identity certificates as an export takes them."""

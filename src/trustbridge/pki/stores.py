@@ -49,7 +49,7 @@ class Entry:
 class TrustStores:
     """The trust stores of one node, or the publisher's that every node copies; mutable, in order of addition."""
 
-    __slots__ = ("_entries",)
+    __slots__ = ("_entries", "_indexes")
 
     def __init__(self, entries: Iterable[tuple[Store, Entry]] = ()) -> None:
         """Stores with these entries, taken as they are: the rules of `add` do not apply."""
@@ -57,6 +57,7 @@ class TrustStores:
         for store, entry in entries:
             held[store].append(entry)
         self._entries = {store: tuple(found) for store, found in held.items()}
+        self._indexes: dict[Store, _Index] = {}
 
     def add(self, store: Store, certificate: Certificate, origin: str, *, own: bool = False) -> Added:
         """Add a certificate to one store, by the rules above.
@@ -69,20 +70,32 @@ class TrustStores:
             What happened. PRESENT also when the entry became own by this.
         """
         entries = self._entries[store]
+        index = self._index(store)
         new = Entry(certificate, origin, own)
-        for at, entry in enumerate(entries):
-            if entry.certificate == certificate:
-                if own and not entry.own:
-                    self._entries[store] = (*entries[:at], new, *entries[at + 1 :])
-                return Added.PRESENT
-        rivals = [entry for entry in entries if _same_name(entry.certificate, certificate)]
+        there = index.certificates.get(certificate)
+        if there is not None:
+            if own and not there.own:
+                self._entries[store] = tuple(new if entry is there else entry for entry in entries)
+            return Added.PRESENT
+        rivals = index.names.get(_name(certificate), [])
         if not own:
             if any(entry.own for entry in rivals):
                 return Added.OWN_KEPT
             if any(entry.certificate.not_before >= certificate.not_before for entry in rivals):
                 return Added.OLDER_KEPT
-        self._entries[store] = (*(entry for entry in entries if entry not in rivals), new)
-        return Added.REPLACED if rivals else Added.ADDED
+        if rivals:
+            self._entries[store] = (*(entry for entry in entries if entry not in rivals), new)
+            return Added.REPLACED
+        self._entries[store] = (*entries, new)
+        index.grow(new, self._entries[store])
+        return Added.ADDED
+
+    def _index(self, store: Store) -> _Index:
+        """A store's entries by certificate and by name; made anew after any change but an addition."""
+        index = self._indexes.get(store)
+        if index is None or index.entries is not self._entries[store]:
+            index = self._indexes[store] = _Index(self._entries[store])
+        return index
 
     def remove(self, store: Store, certificate: Certificate) -> bool:
         """Take a certificate out of one store; False when it was not there."""
@@ -137,6 +150,23 @@ class TrustStores:
         return f"<TrustStores {self.summary()}>"
 
 
-def _same_name(one: Certificate, other: Certificate) -> bool:
-    # Without a common name there is nothing to clash with.
-    return one.common_name != "" and one.common_name.casefold() == other.common_name.casefold()
+class _Index:
+    """Finds entries of one store: ten clusters bring a thousand certificates, each compared with all there are."""
+
+    def __init__(self, entries: tuple[Entry, ...]) -> None:
+        self.certificates: dict[Certificate, Entry] = {}
+        self.names: dict[str, list[Entry]] = {}
+        for entry in entries:
+            self.grow(entry, entries)
+
+    def grow(self, entry: Entry, entries: tuple[Entry, ...]) -> None:
+        """Know one more entry; `entries` are what the store holds with it."""
+        self.entries = entries
+        self.certificates.setdefault(entry.certificate, entry)
+        name = _name(entry.certificate)
+        if name:  # without a common name there is nothing to clash with
+            self.names.setdefault(name, []).append(entry)
+
+
+def _name(certificate: Certificate) -> str:
+    return certificate.common_name.casefold()
