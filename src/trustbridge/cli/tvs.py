@@ -246,13 +246,13 @@ def serve(
     certificate with role TVS.
     """
     from trustbridge.cli.logs import start_logging
-    from trustbridge.services import servingloop
+    from trustbridge.services import openfiles, servingloop
     from trustbridge.services.tvsfolder import FolderService
 
     identity = _identity_files(certificate, key, create=create_identity)
     start_logging()
     service = FolderService(directory, identity, ttl, legacy_tls)
-    _raise_descriptor_limit()
+    openfiles.raise_limit()
     servingloop.run(_serve(service, (listen, port), workers))
 
 
@@ -346,15 +346,3 @@ def _introduce(service: FolderService, address: tuple[str, int], index: VouchInd
             "  TLS          1.0 and RSA key exchange too: who records that traffic can read it once the key leaks"
         )
     typer.echo("Ctrl-C stops it.")
-
-
-def _raise_descriptor_limit() -> None:
-    """Let the process have the open files it may have: a client is one."""
-    import contextlib
-    import resource
-
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = 65536 if hard == resource.RLIM_INFINITY else min(hard, 65536)
-    if soft != resource.RLIM_INFINITY and soft < wanted:
-        with contextlib.suppress(OSError, ValueError):
-            resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))

@@ -43,6 +43,7 @@ from trustbridge.lab.ports import Ports, choose
 from trustbridge.lab.registrations import Registrations
 from trustbridge.lab.soapapis import SoapApis
 from trustbridge.lab.statuspages import page
+from trustbridge.services import openfiles
 from trustbridge.services.dhcp import DhcpServer, Scope, start_dhcp
 from trustbridge.services.sftp import hash_password, start_sftp
 
@@ -150,6 +151,7 @@ class Lab:
             raise
 
     async def _start(self) -> None:
+        openfiles.raise_limit()
         network = self.definition.network
         for name, cluster in self.clusters.items():
             for node in cluster.definition.nodes:
