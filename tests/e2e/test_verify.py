@@ -132,6 +132,17 @@ def test_after_the_exchange_it_is_proven_both_ways(exchanged: LiveLab, tmp_path:
     assert len(proof.placements) == 2 * 2 * 6
 
 
+def test_where_each_tftp_node_signs_its_own_files_every_signer_is_asked_about(site: Site, tmp_path: Path) -> None:
+    with site.up(exchanged=True, source={"release": "11.5", "security": "non-secure"}) as live:
+        proof = proof_of(live, tmp_path)
+        signers = proof.directions[1].signers
+        assert {one.certificate for one in signers} == {
+            live.source.identity(node, Unit.CALLMANAGER).certificate for node in ("src-pub", "src-sub1")
+        }
+    assert proof.holds is True, (proof.findings, proof.gaps)
+    assert len(proof.directions[1].cells) == 4
+
+
 def test_only_callmanager_was_exchanged(fresh: LiveLab, tmp_path: Path) -> None:
     for node in ("dst-pub", "dst-sub1"):
         certificate = fresh.destination.identity(node, Unit.CALLMANAGER).certificate

@@ -12,7 +12,9 @@ from tests.migration.proofstage import NEW, NOW, OLD, PAIR, Change, Stage, ident
 from trustbridge.cucm.model import CallManagerGroup
 from trustbridge.migration.findings import KINDS, Severity
 from trustbridge.migration.proof import Proof, Verdict, prove
+from trustbridge.migration.prooffiles import file_findings
 from trustbridge.migration.proofseen import Failure, Gap
+from trustbridge.migration.proofvalues import together
 from trustbridge.pki.issue import Organisation, authority, node_identities
 from trustbridge.pki.units import BulkType, Store, Unit
 from trustbridge.trust.lists import ListedCertificate
@@ -80,6 +82,11 @@ def not_replicated_unread(stage: Stage) -> None:
 def not_replicated_nothing_read(stage: Stage) -> None:
     not_replicated_unread(stage)
     stage.old.listed = False
+
+
+def not_replicated_publisher_unread(stage: Stage) -> None:
+    not_replicated(stage)
+    stage.old.stores_unread = {"old-pub"}
 
 
 def old_cache(stage: Stage) -> None:
@@ -228,6 +235,15 @@ def prepared_for_rollback(stage: Stage) -> None:
     stage.old.sign(blank=True)
 
 
+def prepared_and_not_yet_blank(stage: Stage) -> None:
+    stage.old.rollback = True
+
+
+def blank_for_no_reason_that_is_known(stage: Stage) -> None:
+    stage.old.rollback = stage.old.mixed = None
+    stage.old.sign(blank=True)
+
+
 def prepared_and_not_secure(stage: Stage) -> None:
     stage.old.mixed = False
     prepared_for_rollback(stage)
@@ -239,6 +255,12 @@ def stale_ctl(stage: Stage) -> None:
 
 def capf_nowhere(stage: Stage) -> None:
     stage.new.take(stage.old.certificate("old-pub", Unit.CAPF), Store.CAPF_TRUST)
+
+
+def capf_on_a_cluster_that_is_not_secure(stage: Stage) -> None:
+    capf_nowhere(stage)
+    stage.new.mixed = False
+    stage.new.sign()
 
 
 def capf_on_one_node(stage: Stage) -> None:
@@ -256,6 +278,7 @@ CASES: list[tuple[Change, set[tuple[str, str]], set[tuple[str, str]], list[Verdi
     (on_one_side, {("TB170", NEW)}, {("TB101", NEW)}, [YES, YES, NO, NO]),
     (callmanager_alone, {("TB104", OLD)}, set(), [NO, NO, YES, YES]),
     (not_replicated, {("TB102", NODE)}, set(), [YES, NO, YES, YES]),
+    (not_replicated_publisher_unread, {("TB102", NODE)}, set(), [YES, NO, YES, YES]),
     (not_replicated_unread, {("TB102", NODE)}, set(), [YES, NO, YES, YES]),
     (not_replicated_nothing_read, {("TB102", NODE)}, set(), [YES, NO, YES, YES]),
     (old_cache, {("TB103", NODE)}, set(), [YES, NO, YES, YES]),
@@ -288,9 +311,12 @@ CASES: list[tuple[Change, set[tuple[str, str]], set[tuple[str, str]], list[Verdi
     (tftp_not_restarted, set(), {("TB131", "new/new-pub"), ("TB131", "new/new-sub")}, [YES, YES, YES, YES]),
     (a_proxy, set(), {("TB154", "new/new-pub"), ("TB154", "new/new-sub")}, [YES, YES, YES, YES]),
     (prepared_for_rollback, {("TB120", OLD)}, set(), [NO, NO, YES, YES]),
+    (prepared_and_not_yet_blank, {("TB120", OLD)}, set(), [YES, YES, YES, YES]),
+    (blank_for_no_reason_that_is_known, {("TB120", OLD)}, set(), [UNKNOWN, UNKNOWN, YES, YES]),
     (prepared_and_not_secure, set(), {("TB120", OLD)}, [YES, YES, YES, YES]),
     (stale_ctl, set(), {("TB121", "new/new-pub"), ("TB121", "new/new-sub")}, [YES, YES, YES, YES]),
     (capf_nowhere, set(), {("TB152", NEW)}, [YES, YES, YES, YES]),
+    (capf_on_a_cluster_that_is_not_secure, set(), set(), [YES, YES, YES, YES]),
     (capf_on_one_node, set(), {("TB147", NEW)}, [YES, YES, YES, YES]),
     (withdrawn, set(), {("TB103", NODE)}, [YES, YES, YES, YES]),
 ]
@@ -310,6 +336,24 @@ def test_one_change_and_what_is_found(
     assert json.loads(json.dumps(proof.as_json()))["holds"] is expected
     assert all(one.id in KINDS and one.evidence and one.remedy for one in proof.findings)
     assert proof.sentence.startswith("Proven" if expected else "Not proven")
+
+
+def test_no_way_back_says_why_and_what_to_do() -> None:
+    stage = Stage.exchanged()
+    stage.new.cache["new-sub"] = Stage.strangers().new.stores["new-sub"]
+    stage.new.presented["new-pub"] = identity("new-pub.TVS", Unit.TVS, node="new-pub", make=3).certificate
+    proof = stage.proof()
+    (back,) = [one for one in proof.findings if one.id == "TB170"]
+    assert back.evidence == "2 of 2 answers about signers of old are no, at new-pub, new-sub: TB103, TB110"
+    assert KINDS["TB103"].remedy in back.remedy
+    assert KINDS["TB110"].remedy in back.remedy
+    (cause,) = [one for one in proof.findings if one.id == "TB103"]
+    assert cause.consequence == "On the way back: phones that ask this node strand."
+    stage = Stage.exchanged()
+    stage.new.sign(blank=True)
+    (back,) = [one for one in stage.proof().findings if one.id == "TB170"]
+    assert back.evidence.endswith("at new-pub, new-sub")
+    assert "findings" in back.remedy
 
 
 # What was not observed is unknown, never guessed.
@@ -365,6 +409,30 @@ def test_a_signer_that_only_the_answer_shows_is_judged_by_the_signature() -> Non
     assert ("TB108", OLD) in told(proof, Severity.STOP)
 
 
+def test_a_signer_is_strange_only_where_all_certificates_are_known() -> None:
+    stage = Stage.exchanged()
+    a_proxy(stage)
+    stage.new.identities_unread = {"new-sub"}
+    assert not stage.proof().findings
+
+
+def test_a_key_above_2048_bits_is_too_long_for_old_models() -> None:
+    seen = Stage.exchanged().new.seen()
+    (file, *_) = seen.nodes[0].files or ()
+    assert file.header is not None
+    longer = dataclasses.replace(file, header=dataclasses.replace(file.header, modulus=3))
+    node = dataclasses.replace(seen.nodes[0], files=(longer,))
+    found = file_findings(dataclasses.replace(seen, nodes=(node, *seen.nodes[1:])))
+    assert [(one.id, one.severity, one.subject) for one in found] == [("TB132", Severity.WARN, "new/new-pub")]
+    assert "RSA key of 4096 bits" in found[0].evidence
+
+
+def test_nothing_at_all_is_unknown() -> None:
+    assert together([]) is UNKNOWN
+    assert together([YES, UNKNOWN]) is UNKNOWN
+    assert together([YES, UNKNOWN, NO]) is NO
+
+
 def test_without_files_there_is_nobody_to_ask_about() -> None:
     stage = Stage.exchanged()
     stage.new.files = {}
@@ -401,7 +469,9 @@ def test_nodes_in_no_group_are_left_out_and_told() -> None:
     assert proof.holds is True
     assert proof.directions[0].left_out == ("old-sub",)
     stage.old.groups = ()
-    assert stage.proof().holds is None
+    proof = stage.proof()
+    assert proof.holds is None
+    assert "none of its nodes is in a Unified CM group" in [gap.why for gap in proof.gaps]
 
 
 def test_only_one_node_is_asked_and_it_is_named() -> None:
@@ -458,6 +528,12 @@ def test_emcc_goes_by_live_certificates_on_every_node_and_says_what_it_did_not_s
     stage.old.identities_unread = {"old-sub"}
     proof = stage.proof()
     assert {one.node for one in proof.placements if one.verdict is UNKNOWN} == {"old-sub", "new-pub", "new-sub"}
+    stage = Stage.exchanged()
+    stage.emcc = True
+    stage.old.sign(Unit.CALLMANAGER)
+    del stage.old.identities["old-pub", Unit.ITLRECOVERY]
+    unknown = [one.words for one in stage.proof().placements if one.verdict is UNKNOWN]
+    assert set(unknown) == {"old shows no certificate of type itlrecovery"}
     # The other nodes' CAPF certificates are not in use: nobody has to hold them.
     stage = Stage.exchanged()
     stage.emcc = True

@@ -248,16 +248,18 @@ class Asked:
         bad = {key: judged for key, judged in self._judged.items() if judged.verdict is Verdict.NO}
         if not bad:
             return
-        ids = sorted({cause.id for judged in bad.values() for cause in judged.causes})
+        ids = {cause.id for judged in bad.values() for cause in judged.causes}
+        services = [self._services[self._asking.name, node] for node, _ in bad]
+        ids |= {one.id for service in services for one in service.findings if one.severity is Severity.STOP}
         nodes = ", ".join(dict.fromkeys(node for node, _ in bad))
-        why = f": {', '.join(ids)}" if ids else ""
-        remedies = dict.fromkeys(KINDS[kind].remedy for kind in ids)
+        why = f": {', '.join(sorted(ids))}" if ids else ""
+        remedies = dict.fromkeys(KINDS[kind].remedy for kind in sorted(ids))
         yield finding(
             "TB170",
             Severity.STOP,
             self._asking.name,
             f"{len(bad)} of {len(self._judged)} answers about signers of {self._vouched.name} are no, at {nodes}{why}",
-            remedy=" ".join(remedies) or None,
+            remedy=" ".join(remedies) or "As the findings about its ITL and about the files say.",
         )
 
 
