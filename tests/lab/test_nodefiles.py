@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from tests.lab.prepared import NOW, Prepared
 
+from trustbridge import atomicfile
 from trustbridge.errors import SignatureRefused
 from trustbridge.lab.cluster import Cluster, Device
 from trustbridge.lab.definition import GroupDefinition
@@ -117,6 +118,27 @@ def test_lists_stay_as_they_are_when_nothing_has_changed(prepared: Prepared, sou
     NodeFiles(later, "src-pub")
     after = {path: (path.read_bytes(), path.stat().st_mtime_ns) for path in source.tftp_folder("src-pub").iterdir()}
     assert after == before
+
+
+def test_a_list_somebody_put_in_its_place_is_built_again(source: Cluster) -> None:
+    files, path = NodeFiles(source, "src-pub"), source.tftp_folder("src-pub") / "ITLFile.tlv"
+    files.rebuild()
+    before = decoded(files("ITLFile.tlv"))
+    atomicfile.write(path, NodeFiles(source, "src-sub1")("ITLFile.tlv") or b"")
+    assert decoded(files("ITLFile.tlv")).records != before.records
+    files.rebuild()
+    assert decoded(files("ITLFile.tlv")).records == before.records
+
+
+def test_a_list_that_is_the_same_file_is_not_read_again(source: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
+    files = NodeFiles(source, "src-pub")
+    files.rebuild()
+
+    def fail(data: bytes) -> None:
+        raise AssertionError("read again")
+
+    monkeypatch.setattr(trustlist, "decode", fail)
+    files.rebuild()
 
 
 def test_lists_follow_their_digest(prepared: Prepared, source: Cluster) -> None:

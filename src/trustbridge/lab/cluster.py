@@ -109,6 +109,7 @@ class Cluster:
             for node in definition.nodes
             for identity in read_identities(folder, node.name)
         }
+        self._addresses = {node.name: definition.address(node.name) for node in definition.nodes}
         folders = {node.name: self._node(node.name) / "trust" for node in definition.nodes}
         held = read_stores(folders.values())
         self.stores = {node: held[place] for node, place in folders.items()}
@@ -234,7 +235,7 @@ class Cluster:
         """What trust lists need to know of the nodes."""
         return tuple(
             NodeCertificates(
-                name=self.definition.address(node.name),
+                name=self._addresses[node.name],
                 callmanager=self.identity(node.name, Unit.CALLMANAGER).certificate,
                 tvs=self.identity(node.name, Unit.TVS).certificate,
                 runs_tftp=node.tftp,

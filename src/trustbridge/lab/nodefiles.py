@@ -22,6 +22,7 @@ from trustbridge.trust.configuration import (
 )
 from trustbridge.trust.lists import ListedCertificate, Signer, build_trust_list, ctl_entries, itl_entries, sign_file
 from trustbridge.wire import signedfile, trustlist
+from trustbridge.wire.trustlist import TrustListFile
 
 ITL_FILE, CTL_FILE = "ITLFile.tlv", "CTLFile.tlv"
 #: Signed configurations kept; with 3 KB each, some tens of megabytes whatever the number of phones.
@@ -40,6 +41,8 @@ class NodeFiles:
         self._folder = cluster.tftp_folder(node)
         self._static = FolderSource(self._folder)
         self._signer: Signer = cluster.file_signer(node)
+        #: Trust lists as they were read last, each with what tells that file from another one.
+        self._lists: dict[str, tuple[tuple[int, int, int], TrustListFile]] = {}
         self._signed = lru_cache(maxsize=KEPT_SIGNED)(self._sign)
         self.rebuild()
 
@@ -103,12 +106,8 @@ class NodeFiles:
             (self._folder / CTL_FILE).unlink(missing_ok=True)
 
     def _keep(self, name: str, entries: list[ListedCertificate], signer: Signer) -> None:
-        path = self._folder / name
         records = tuple(entry.record() for entry in entries)
-        try:
-            there = trustlist.decode(path.read_bytes())
-        except (FileNotFoundError, DecodeError):
-            there = None
+        there = self._list(name)
         digest = self._cluster.definition.digest
         if (
             there is not None
@@ -118,7 +117,20 @@ class NodeFiles:
         ):
             return
         file = build_trust_list(entries, signer, file_name=name, now=self._cluster.clock(), digest=digest)
-        atomicfile.write(path, trustlist.encode(file))
+        atomicfile.write(self._folder / name, trustlist.encode(file))
+
+    def _list(self, name: str) -> TrustListFile | None:
+        """A trust list as it is on disk, where somebody may have put another one; None for none that can be read."""
+        path = self._folder / name
+        try:
+            status = path.stat()
+            mark = (status.st_ino, status.st_mtime_ns, status.st_size)
+            known = self._lists.get(name)
+            if known is None or known[0] != mark:
+                known = self._lists[name] = (mark, trustlist.decode(path.read_bytes()))
+        except (FileNotFoundError, DecodeError):
+            return None
+        return known[1]
 
 
 def configuration_of(cluster: Cluster, device: Device | None) -> Configuration:

@@ -37,9 +37,11 @@ def write_stores(held: Mapping[Path, TrustStores]) -> None:
     """
     written: dict[Store, list[tuple[tuple[Entry, ...], Path]]] = {store: [] for store in Store}
     for folder, stores in held.items():
+        atomicfile.private_folder(folder)
         for store in Store:
             entries = stores.entries(store)
-            place = atomicfile.private_folder(folder / store)
+            place = folder / store
+            place.mkdir(mode=atomicfile.PRIVATE_FOLDER, exist_ok=True)
             path = place / STORE_FILE
             same = next((there for known, there in written[store] if known == entries), None)
             if same is not None:
