@@ -50,12 +50,15 @@ def verify(
 ) -> None:
     """Prove over TVS itself that phones will be told to trust the other cluster, and can go back.
 
-    Downloads the trust lists that each TFTP node serves, verifies them, and asks every TVS that phones may ask about
-    their signers, as a phone does. The answers are compared with the trust stores and with listTvsCertificate, so that
-    the node is named that has not replicated or whose TVS wants a restart. Changes nothing.
+    Downloads the trust lists that each TFTP node serves, verifies them, and
+    asks every TVS that phones may ask about their signers, as a phone does.
+    The answers are compared with the trust stores and with
+    listTvsCertificate, so that the node is named that has not replicated or
+    whose TVS wants a restart. Changes nothing.
 
-    Each pair is looked at both ways. With more than two clusters all pairs are, unless --pair or --into choose.
-    Exit code 0 means proven, and 1 not proven, also where something could not be seen.
+    Each pair is looked at both ways. With more than two clusters all pairs
+    are, unless --pair or --into choose. Exit code 0 means proven, and 1 not
+    proven, also where something could not be seen.
     """
     import asyncio
     from datetime import UTC, datetime
