@@ -527,6 +527,9 @@ def test_an_import_cut_off_between_two_files_and_run_again_ends_the_same(
                 # The one that failed goes by what it had, and says nothing of it.
                 assert vouches(cluster, "src-pub", recovery) == ()
                 assert told == []
+        # Whatever the publisher's folder says, every node's says.
+        found = prepared.cluster(folder, "src")
+        assert held(found.stores["src-pub"]) <= held(found.stores["src-sub1"])
         # It lives on, or another process takes over.
         survivor = cluster if cut % 2 else prepared.cluster(folder, "src")
         run(survivor.import_(types))

@@ -299,6 +299,9 @@ def test_an_import_resets_the_phones_that_are_registered_there(
     with LiveLab(prepared.lab(tmp_path / "lab", definition)) as live:
         one, two, off = live.phones
         live.boot(one, two)
+        now = live.source.clock()
+        guest = Registered("SEPFFFFFFFFFFFF", "src-pub", "127.0.0.1", False, now, now + timedelta(hours=1))
+        live.lab.registrations["source"]._registered[guest.device] = guest  # no phone of this lab
         reset: list[set[str]] = []
         reset_soon = live.lab.fleet.reset_soon
 

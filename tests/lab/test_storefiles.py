@@ -160,6 +160,15 @@ def test_a_file_a_certificate_is_read_and_becomes_one_file_a_store(tmp_path: Pat
         assert held(read(tmp_path)) == held(stores)
 
 
+def test_of_two_files_that_name_one_certificate_the_one_written_here_counts(tmp_path: Path) -> None:
+    stores = TrustStores()
+    stores.add(SAST, there := certificate(), "own", own=True)
+    write(tmp_path, stores)
+    for name in ("a.pem", "z.pem"):
+        (tmp_path / SAST / name).write_text(f"Origin: long ago\n{there.pem()}")
+    assert held(read(tmp_path)) == held(stores)
+
+
 def test_nodes_share_the_files_of_equal_stores_and_of_no_others(tmp_path: Path, stores: TrustStores) -> None:
     apart = stores.with_entries(CAPF, ())
     apart.add(CAPF, certificate("another capf"), "uploaded")
