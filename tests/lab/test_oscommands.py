@@ -283,6 +283,16 @@ def test_an_import_on_a_subscriber_reaches_all_but_that_of_capf(old: NodeLine) -
     assert set(old.cluster.stores["src-sub1"].holding(given)) == {Store.CALLMANAGER_TRUST, Store.CAPF_TRUST}
 
 
+def test_from_12_5_on_an_imported_callmanager_certificate_restarts_phones_once(old: NodeLine, new: NodeLine) -> None:
+    for number, (line, restarts) in enumerate(((old, 0), (new, 1), (subscriber(new), 1))):
+        told: list[str] = []
+        line.cluster.restart_phones = lambda told=told: told.append(".")  # type: ignore[misc] # the default binds it
+        given = stranger(f"other-{number}")
+        for unit in ("tomcat", "CAPF", "CallManager", "CallManager"):
+            line(f"set cert import trust {unit}", given.pem())
+        assert len(told) == restarts
+
+
 @pytest.mark.parametrize(
     ("pasted", "words"),
     [
