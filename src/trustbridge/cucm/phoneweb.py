@@ -267,7 +267,7 @@ async def read_phone(
     """Read a phone's pages; a page that can't be read is named in `missing`.
 
     Args:
-        client: for tests; otherwise one is made.
+        client: shared by reads of many phones, to which it may hold one connection each; otherwise one is made.
 
     Raises:
         Unreachable: nobody answers there, or the phone's web access is off.
