@@ -16,7 +16,7 @@ SOURCE = Path(__file__).parent.parent / "src" / "trustbridge"
 LAB_SIDE = ("wire", "pki", "trust", "exchange", "clients", "services", "lab")
 DRIVER_SIDE = ("wire", "pki", "trust", "exchange", "clients", "cucm", "dhcp", "storage", "migration", "console")
 #: Modules beside the layers, which any layer may import; they import nothing but `errors`.
-GROUND = ("errors", "atomicfile", "settings", "eventloop", "__init__")
+GROUND = ("errors", "atomicfile", "settings", "eventloop", "expectations", "__init__")
 
 #: No sockets, files or clock in decisions.
 FORBIDDEN_IN_DECISIONS = {"socket", "asyncio", "os", "pathlib", "time", "ssl", "random", "secrets", "subprocess"}

@@ -18,11 +18,12 @@ from tests.e2e.site import DESTINATION, Site
 from tests.lab.prepared import ENCRYPTED, LiveLab, Prepared, phones
 
 from trustbridge.cli.demoscreen import Silent
+from trustbridge.expectations import Expectation, Rehearsal
 from trustbridge.lab import rehearsal
 from trustbridge.lab.cluster import Cluster
 from trustbridge.lab.lab import Lab, is_lab
 from trustbridge.lab.phone import LabPhone
-from trustbridge.lab.rehearsal import Expectation, Rehearsal, rehearse
+from trustbridge.lab.rehearsal import rehearse
 from trustbridge.trust.events import Kept
 
 STEPS = (
@@ -250,7 +251,7 @@ def test_a_consolidation_that_is_not_refused_is_told(live: LiveLab, monkeypatch:
 def test_a_tvs_that_did_not_replicate_is_found_before_a_phone_is_touched(
     live: LiveLab, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    prove = rehearsal._Run._prove
+    prove = rehearsal._Run.prove
 
     async def forgetful(run: Any) -> None:
         stores = live.source.stores["src-pub"]
@@ -260,7 +261,7 @@ def test_a_tvs_that_did_not_replicate_is_found_before_a_phone_is_touched(
         live.node("src-pub").refresh()
         await prove(run)
 
-    monkeypatch.setattr(rehearsal._Run, "_prove", forgetful)
+    monkeypatch.setattr(rehearsal._Run, "prove", forgetful)
     found = rehearsed(live)
     assert failed(found) == {"every TVS of the source vouches for the destination"}
     (item,) = (item for item in found.expectations if not item.held)

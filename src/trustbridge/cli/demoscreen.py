@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
+from collections.abc import Mapping, Sequence
 from types import TracebackType
 from typing import Self
 
@@ -15,10 +16,9 @@ from rich.table import Table
 from rich.text import Text
 
 from trustbridge.cli import screen
+from trustbridge.expectations import DESTINATION, SOURCE, Expectation, Line, Rehearsal
 from trustbridge.lab.lab import Lab
 from trustbridge.lab.phone import LabPhone, Standing
-from trustbridge.lab.rehearsal import DESTINATION, SOURCE, Expectation, Rehearsal
-from trustbridge.trust.events import Line
 
 _MARKS = {True: "[green]✓[/]", False: "[red]✗[/]", None: "[dim]·[/]"}
 _COLOURS = {SOURCE: "blue", DESTINATION: "green"}
@@ -67,7 +67,7 @@ class DemoScreen:
         if self._live is not None:
             self._live.stop()
 
-    def begin(self, lab: Lab) -> None:
+    def begin(self, lab: Lab, *, through_driver: bool = False) -> None:
         """The lab is up."""
         self._lab = lab
         for name, cluster in lab.clusters.items():
@@ -77,6 +77,8 @@ class DemoScreen:
             self._line(
                 f"[bold]{name}[/]: release {cluster.definition.release}, {cluster.state.security}, nodes {nodes}"
             )
+        if through_driver:
+            self._line("Everything below is done and seen through the driver; only the bars look into the lab.")
         for notice in lab.notices:
             self._line(f"[yellow]{notice}[/]")
 
@@ -137,6 +139,8 @@ class DemoScreen:
         console.print()
         console.print(_one_phone("One phone, without the exchange", rehearsal.stranded, "red"))
         console.print(_one_phone("A phone, after it", rehearsal.moved, "green"))
+        if rehearsal.ways:
+            console.print(f"Seen and done by {_ways(rehearsal.ways)}.")
         where = ", ".join(f"{count} at the {place}" for place, count in sorted(rehearsal.at_the_end.items()))
         seconds = sum(rehearsal.seconds.values())
         failed = [item for item in rehearsal.expectations if not item.held]
@@ -163,6 +167,24 @@ def _place(lab: Lab, phone: LabPhone) -> str:
     return lab.cluster_of(phone) or "not registered"
 
 
-def _one_phone(title: str, transcript: list[Line], colour: str) -> RenderableType:
+def _one_phone(title: str, transcript: Sequence[Line], colour: str) -> RenderableType:
     lines = "\n".join(f"{_MARKS[line.ok]} {line.text}" for line in transcript)
     return Panel(lines or "-", title=title, title_align="left", border_style=colour, expand=False)
+
+
+def _ways(ways: Mapping[str, Mapping[str, Sequence[str]]]) -> str:
+    """Which interface told or did what; whose it is, where clusters differ in it."""
+    found: dict[str, dict[str, list[str]]] = {}
+    for whose, by_interface in ways.items():
+        for interface, kinds in by_interface.items():
+            for kind in kinds:
+                found.setdefault(interface, {}).setdefault(kind, []).append(whose)
+    several = {kind for kind, times in Counter(kind for kinds in found.values() for kind in kinds).items() if times > 1}
+
+    def told(kind: str, whose: Sequence[str]) -> str:
+        return f"{kind} of {' and '.join(whose)}" if kind in several else kind
+
+    return "; ".join(
+        f"[bold]{interface}[/]: {', '.join(told(kind, whose) for kind, whose in kinds.items())}"
+        for interface, kinds in found.items()
+    )

@@ -153,9 +153,7 @@ class _Run(Procedure[LabPhone]):
                         )
                     )
         failing = [text for text, good in answers if not good]
-        self.expect(
-            what, bool(answers) and not failing, failing[0] if failing else f"{len(answers)} answers, all SAST"
-        )
+        self.expect(what, bool(answers) and not failing, failing[0] if failing else f"{len(answers)} answers, all SAST")
 
     async def move(self) -> None:
         servers = self.lab.point_at(DESTINATION)
