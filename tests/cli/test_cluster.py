@@ -11,8 +11,7 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from trustbridge.cli import cluster as command
-from trustbridge.cli import clusterview, passwords
+from trustbridge.cli import clusterview, opened, passwords
 from trustbridge.cli.cluster import app
 from trustbridge.cli.passwords import cluster_credentials
 from trustbridge.cucm.credentials import Credentials, Realm, Secret
@@ -338,4 +337,4 @@ def test_an_interface_nobody_answers_is_a_line_with_what_to_do_and_an_exit_code(
     assert not any(one["works"] for one in rows.values())
     assert rows["command line"]["hint"]
     assert "no password" in rows["AXL"]["words"]
-    assert command.state_folder() == state
+    assert opened.state_folder() == state

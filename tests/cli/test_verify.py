@@ -12,26 +12,9 @@ from tests.migration.proofstage import Stage
 from typer.testing import CliRunner
 
 from trustbridge.cli import app, verifyview
-from trustbridge.cli.verify import chosen_pairs
 from trustbridge.errors import SettingsError
 from trustbridge.migration.proof import Proof
 from trustbridge.migration.proofseen import Failure, Gap
-
-
-@pytest.mark.parametrize(
-    ("clusters", "pairs", "into", "chosen"),
-    [
-        (["a", "b"], [], None, [("a", "b")]),
-        (["a", "b", "c"], [], None, [("a", "b"), ("a", "c"), ("b", "c")]),
-        (["a", "b", "c"], ["a:c", "b:c"], None, [("a", "c"), ("b", "c")]),
-        (["a", "b"], ["b:a"], None, [("b", "a")]),
-        (["a", "b", "c"], [], "c", [("a", "c"), ("b", "c")]),
-        (["a", "b"], [], "c", [("a", "c"), ("b", "c")]),
-        (["a"], [], "c", [("a", "c")]),
-    ],
-)
-def test_pairs(clusters: list[str], pairs: list[str], into: str | None, chosen: list[tuple[str, str]]) -> None:
-    assert chosen_pairs(clusters, pairs, into) == chosen
 
 
 @pytest.mark.parametrize(

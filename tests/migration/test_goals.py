@@ -22,6 +22,8 @@ ALL = tuple(BulkType)
         ("abc", ("b:c", "a:c"), None, ["bc", "ac"]),
         ("abc", ("b:c", "c:b", "a:b"), None, ["bc", "ab"]),
         ("abcd", (), "c", ["ac", "bc", "dc"]),
+        ("ab", (), "c", ["ac", "bc"]),
+        ("a", (), "c", ["ac"]),
     ],
 )
 def test_pairs(clusters: str, chosen: tuple[str, ...], into: str | None, pairs: list[str]) -> None:
@@ -31,13 +33,13 @@ def test_pairs(clusters: str, chosen: tuple[str, ...], into: str | None, pairs: 
 @pytest.mark.parametrize(
     ("clusters", "chosen", "into", "words"),
     [
-        ("a", (), None, "two clusters or more"),
+        ("a", (), None, "at least two sides"),
+        ("a", (), "a", "at least two sides"),
         ("aba", (), None, "named twice"),
-        ("abc", ("a:b",), None, "c is in no pair"),
-        ("ab", ("a:c",), None, "two of the clusters named"),
-        ("ab", ("a:a",), None, "two of the clusters named"),
-        ("ab", ("a",), None, "two of the clusters named"),
-        ("ab", (), "c", "none of the clusters named"),
+        ("abc", ("a:b",), None, "no --pair has c"),
+        ("ab", ("a:c",), None, "two different ones"),
+        ("ab", ("a:a",), None, "two different ones"),
+        ("ab", ("a",), None, "two different ones"),
         ("ab", ("a:b",), "a", "exclude each other"),
     ],
 )

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from trustbridge.cli.opened import pinned, state_folder
+
 if TYPE_CHECKING:
     from trustbridge.cucm.model import ClusterEntry
 
@@ -24,13 +26,6 @@ app = typer.Typer(
 
 Json = Annotated[bool, typer.Option("--json", help="JSON instead of tables.")]
 Name = Annotated[str, typer.Argument(help="The cluster.")]
-
-
-def state_folder() -> Path:
-    """Where clusters, pins and passwords are kept."""
-    from trustbridge import settings
-
-    return settings.load().state_folder
 
 
 @app.command()
@@ -220,7 +215,7 @@ async def _collect(name: str, alone: bool) -> dict[str, Any]:
         """(fingerprint, cluster, store) of what another cluster's publisher trusts."""
         try:
             credentials = cluster_credentials(other, state, ask=False)
-            async with Cluster.open(other, credentials, state=state, on_first_contact=_pinned) as cluster:
+            async with Cluster.open(other, credentials, state=state, on_first_contact=pinned) as cluster:
                 trusted = await cluster.trusted((await cluster.publisher()).name)
         except TrustbridgeError as error:
             notes.append(f"{other.name} was not asked whom it trusts: {error.message}")
@@ -229,7 +224,7 @@ async def _collect(name: str, alone: bool) -> dict[str, Any]:
         return [(one.certificate.sha256, other.name, str(one.store)) for one in trusted]
 
     credentials = cluster_credentials(entry, state)
-    async with Cluster.open(entry, credentials, state=state, on_first_contact=_pinned) as cluster:
+    async with Cluster.open(entry, credentials, state=state, on_first_contact=pinned) as cluster:
         release, nodes = await cluster.release(), await cluster.nodes()
         services: dict[str, list[dict[str, Any]]] = {}
         for node in nodes:
@@ -266,10 +261,6 @@ async def _collect(name: str, alone: bool) -> dict[str, Any]:
             "ways": [[question, str(interface)] for question, interface in cluster.ways()],
             "detours": list(cluster.detours()),
         }
-
-
-def _pinned(words: str) -> None:
-    typer.echo(words, err=True)
 
 
 @app.command("test")
@@ -309,7 +300,7 @@ async def _try_all(name: str, told: Callable[[dict[str, Any]], None]) -> tuple[l
     refused: set[Realm | None] = set()
     rows: list[dict[str, Any]] = []
     code = 0
-    async with Cluster.open(entry, cluster_credentials(entry, state), state=state, on_first_contact=_pinned) as cluster:
+    async with Cluster.open(entry, cluster_credentials(entry, state), state=state, on_first_contact=pinned) as cluster:
         for interface in trials:
             row: dict[str, Any] = {"interface": str(interface), "works": False, "words": "", "hint": ""}
             realm = REALM_OF.get(interface)

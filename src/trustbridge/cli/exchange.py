@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -16,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from trustbridge.cucm.cluster import Cluster
-    from trustbridge.cucm.model import ClusterEntry, Write
+    from trustbridge.cucm.model import Write
     from trustbridge.exchange.directory import SftpSettings
     from trustbridge.migration.exchangeplan import ExchangePlan
     from trustbridge.migration.exchangerecord import ExchangeRecord
@@ -102,8 +101,8 @@ class Wanted:
         from trustbridge.migration.goals import pairs_of
         from trustbridge.pki.units import BulkType, bulk_types
 
-        self.clusters = tuple(clusters)
         self.pairs = pairs_of(clusters, chosen=pairs or (), into=into)
+        self.clusters = tuple(dict.fromkeys((*clusters, *([into] if into else ()))))
         named = [kind for name in types or ("all",) for kind in bulk_types(name)]
         self.types = tuple(kind for kind in BulkType if kind in named)
         if by is not None and by not in set(Method):
@@ -136,6 +135,7 @@ def plan(
     """
     from trustbridge import eventloop
     from trustbridge.cli import exchangeview, screen
+    from trustbridge.cli.opened import opened
     from trustbridge.errors import NotNow
 
     wanted = Wanted(
@@ -144,8 +144,8 @@ def plan(
     server = _sftp_settings(sftp, sftp_password_file)
 
     async def work() -> ExchangePlan:
-        async with _opened(wanted.clusters) as opened:
-            return (await _planned(wanted, opened, server))[0]
+        async with opened(wanted.clusters) as clusters:
+            return (await _planned(wanted, clusters, server))[0]
 
     made = eventloop.run(work())
     if as_json:
@@ -224,15 +224,16 @@ async def _run(
     quiet: bool,
 ) -> ExchangeRecord | None:
     from trustbridge.cli import exchangeview, screen
+    from trustbridge.cli.opened import opened
     from trustbridge.errors import NotNow
     from trustbridge.migration.exchangerecord import ExchangeRecord, check_name, free_name
     from trustbridge.migration.exchangerun import Exchange
 
     recorder = Recorder()
-    async with _opened(wanted.clusters, recorder) as opened:
+    async with opened(wanted.clusters, recorder) as clusters:
         surveys: Mapping[str, ClusterSurvey] = {}
         if record is None:
-            made, surveys = await _planned(wanted, opened, server)
+            made, surveys = await _planned(wanted, clusters, server)
             if not quiet:
                 exchangeview.show_plan(screen.console(), made)
             if made.blocking:
@@ -255,7 +256,7 @@ async def _run(
             typer.echo(f"{record.name} was begun on {record.plan.begun:%Y-%m-%d %H:%M} UTC: it goes on.", err=True)
         with record.locked(), exchangeview.steps(record.plan, shown=not quiet) as watcher:
             recorder.record = record
-            await Exchange(record, opened, clock=_now, sftp=server, surveys=surveys, watcher=watcher).run()
+            await Exchange(record, clusters, clock=_now, sftp=server, surveys=surveys, watcher=watcher).run()
     return record
 
 
@@ -314,12 +315,13 @@ def undo(
 
 async def _undo(record: ExchangeRecord, *, quiet: bool) -> None:
     from trustbridge.cli import exchangeview
+    from trustbridge.cli.opened import opened
     from trustbridge.migration import exchangeundo
 
     recorder = Recorder(record)
-    async with _opened(record.plan.clusters, recorder) as opened:
+    async with opened(record.plan.clusters, recorder) as clusters:
         with record.locked(), exchangeview.removals(record, shown=not quiet):
-            await exchangeundo.undo(record, dict(opened), clock=_now)
+            await exchangeundo.undo(record, clusters, clock=_now)
 
 
 # What all of them need.
@@ -337,7 +339,7 @@ class Recorder:
 
 
 async def _planned(
-    wanted: Wanted, opened: Mapping[str, Cluster], server: SftpSettings | None
+    wanted: Wanted, clusters: Mapping[str, Cluster], server: SftpSettings | None
 ) -> tuple[ExchangePlan, Mapping[str, ClusterSurvey]]:
     """Read the clusters and decide."""
     from trustbridge.cli import screen
@@ -353,7 +355,7 @@ async def _planned(
             told(node, len(seen), len(seen))
 
         found = await together(
-            *(survey(opened[name], capf_trust=wanted.capf_trust, progress=read) for name in wanted.clusters)
+            *(survey(clusters[name], capf_trust=wanted.capf_trust, progress=read) for name in wanted.clusters)
         )
     surveys = {one.name: one for one in found}
     lying = await _lying(server) if server is not None and wanted.method is not Method.CERTIFICATES else ()
@@ -375,13 +377,13 @@ async def _planned(
 
 async def _lying(server: SftpSettings) -> tuple[str, ...] | None:
     """The files in the SFTP server's directory; None where nobody can look from here."""
-    from trustbridge.cli.cluster import _pinned, state_folder
+    from trustbridge.cli.opened import pinned, state_folder
     from trustbridge.cucm.access import HOST_KEYS
     from trustbridge.errors import AuthenticationRefused, IdentityChanged, Unreachable
     from trustbridge.exchange.directory import open_sftp
     from trustbridge.exchange.hostkeys import HostKeyPins
 
-    pins = HostKeyPins(state_folder() / HOST_KEYS, on_first_contact=lambda contact: _pinned(str(contact)))
+    pins = HostKeyPins(state_folder() / HOST_KEYS, on_first_contact=lambda contact: pinned(str(contact)))
     try:
         async with open_sftp(server, pins) as directory:
             return tuple(file.name for file in await directory.list())
@@ -389,29 +391,6 @@ async def _lying(server: SftpSettings) -> tuple[str, ...] | None:
         raise
     except Unreachable:
         return None
-
-
-@asynccontextmanager
-async def _opened(names: Sequence[str], on_write: Recorder | None = None) -> AsyncIterator[dict[str, Cluster]]:
-    """The clusters of these names, to be read and changed."""
-    from contextlib import AsyncExitStack
-
-    from trustbridge.cli.cluster import _pinned, state_folder
-    from trustbridge.cli.passwords import cluster_credentials
-    from trustbridge.cucm.cluster import Cluster
-    from trustbridge.storage.inventory import Inventory
-
-    state = state_folder()
-    inventory = Inventory(state)
-    entries: list[ClusterEntry] = [inventory.get(name) for name in names]
-    async with AsyncExitStack() as stack:
-        opened: dict[str, Cluster] = {}
-        for entry in entries:
-            credentials = cluster_credentials(entry, state)
-            opened[entry.name] = await stack.enter_async_context(
-                Cluster.open(entry, credentials, state=state, on_write=on_write, on_first_contact=_pinned)
-            )
-        yield opened
 
 
 def _interrupted(wanted: Wanted, name: str | None) -> ExchangeRecord | None:
@@ -461,7 +440,7 @@ def _sftp_settings(
 
 
 def _folder() -> Path:
-    from trustbridge.cli.cluster import state_folder
+    from trustbridge.cli.opened import state_folder
 
     return state_folder() / "exchanges"
 

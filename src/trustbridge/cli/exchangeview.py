@@ -13,17 +13,16 @@ from rich.console import Console
 from rich.markup import escape
 
 from trustbridge.cli import screen
+from trustbridge.cli.findingview import show_findings
 from trustbridge.errors import SettingsError
 from trustbridge.migration.exchangeplan import ExchangePlan, Step
 from trustbridge.migration.exchangerecord import ExchangeRecord, RecordedPlan, SftpAddress
 from trustbridge.migration.exchangerun import Unwatched, Watcher
-from trustbridge.migration.findings import Finding, Severity
 from trustbridge.pki.names import short_name
 
 if TYPE_CHECKING:
     from trustbridge.exchange.directory import SftpSettings
 
-_COLOURS: Final = {Severity.STOP: "red", Severity.WARN: "yellow", Severity.NOTE: "dim"}
 _MARKS: Final = {"begun": "[dim]...[/]", "done": "[green]✓[/]", "done before": "[dim]✓[/]", "failed": "[red]✗[/]"}
 _ADDRESS: Final = re.compile(
     r"(?:sftp://)?(?P<user>[^@/:]+)@(?P<host>\[[0-9A-Fa-f:.]+\]|[^:/@\[\]]+)(?::(?P<port>\d{1,5}))?(?P<directory>/.*)?"
@@ -84,24 +83,6 @@ def show_plan(console: Console, plan: ExchangePlan) -> None:
         console.print("[green]Nothing keeps it from beginning.[/]")
     else:
         console.print("[green]Every certificate is where it belongs: there is nothing to do.[/]")
-
-
-def show_findings(console: Console, findings: Sequence[Finding], accepted: frozenset[str] = frozenset()) -> None:
-    """Each finding with evidence, consequence and remedy; many alike are shortened."""
-    shown: Counter[str] = Counter()
-    for one in findings:
-        shown[one.id] += 1
-        if shown[one.id] > 5:
-            continue
-        accepting = " (accepted)" if one.id in accepted and one.severity is Severity.STOP else ""
-        colour = "dim" if accepting else _COLOURS[one.severity]
-        console.print(f"[{colour}]{one.id} {one.severity}{accepting}: {escape(one.title)}[/]")
-        console.print(f"   seen     {escape(one.evidence)}")
-        console.print(f"   so       {escape(one.consequence)}")
-        console.print(f"   do       {escape(one.remedy)}")
-    for kind, count in shown.items():
-        if count > 5:
-            console.print(f"{kind}: and {count - 5} more of this kind; --json has them all.")
 
 
 # Steps.

@@ -12,6 +12,7 @@ import typer
 from trustbridge.errors import SettingsError
 
 if TYPE_CHECKING:
+    from trustbridge.migration.goals import Pair
     from trustbridge.migration.proofseen import Observations
 
 #: Not proven: something is wrong, or not all was seen.
@@ -65,9 +66,10 @@ def verify(
 
     from trustbridge import atomicfile
     from trustbridge.cli import screen, verifyview
+    from trustbridge.migration.goals import pairs_of
     from trustbridge.migration.proof import prove
 
-    pairs = chosen_pairs(clusters, pair or (), into)
+    pairs = pairs_of(clusters, chosen=pair or (), into=into)
     if html is not None and not html.absolute().parent.is_dir():
         raise SettingsError(f"--html {html}: there is no such folder", "Name a file in a folder that exists.")
     observations = asyncio.run(_observed(pairs, emcc=purpose is Purpose.EMCC, deep=not quick))
@@ -87,65 +89,11 @@ def verify(
         raise typer.Exit(NOT_PROVEN)
 
 
-async def _observed(pairs: Sequence[tuple[str, str]], *, emcc: bool, deep: bool) -> Observations:
-    from contextlib import AsyncExitStack
-
+async def _observed(pairs: Sequence[Pair], *, emcc: bool, deep: bool) -> Observations:
     from trustbridge.cli import screen
-    from trustbridge.cli.cluster import state_folder
-    from trustbridge.cli.passwords import cluster_credentials
-    from trustbridge.cucm.cluster import Cluster
+    from trustbridge.cli.opened import opened
     from trustbridge.migration.proofcollect import collect
-    from trustbridge.storage.inventory import Inventory
 
-    state = state_folder()
-    inventory = Inventory(state)
-    entries = [inventory.get(name) for name in dict.fromkeys(name for both in pairs for name in both)]
-    # Every question for a password comes before the first connection.
-    known = [(entry, cluster_credentials(entry, state)) for entry in entries]
-    async with AsyncExitStack() as stack:
-        opened = {
-            entry.name: await stack.enter_async_context(
-                Cluster.open(entry, credentials, state=state, on_first_contact=_pinned)
-            )
-            for entry, credentials in known
-        }
+    async with opened(name for both in pairs for name in both) as clusters:
         with screen.progress("Verifying") as progress:
-            return await collect(opened, pairs, emcc=emcc, deep=deep, progress=progress)
-
-
-def _pinned(words: str) -> None:
-    typer.echo(words, err=True)
-
-
-def chosen_pairs(clusters: Sequence[str], pairs: Sequence[str], into: str | None = None) -> list[tuple[str, str]]:
-    """The pairs to verify: those that are named, or all with one destination; else each cluster with each after it.
-
-    Raises:
-        SettingsError: fewer than two clusters, or a pair that is none, or not of the clusters named.
-    """
-    names = list(dict.fromkeys(clusters))
-    if len({*names, *([into] if into else [])}) < 2:
-        raise SettingsError("an exchange has at least two sides", "Name source and destination, by their names here.")
-    if len(names) < len(clusters):
-        raise SettingsError("a cluster is named twice")
-    if into is not None:
-        if pairs:
-            raise SettingsError("--pair and --into exclude each other")
-        if into not in names:
-            names.append(into)
-        return [(name, into) for name in names if name != into]
-    if not pairs:
-        return [(one, other) for at, one in enumerate(names) for other in names[at + 1 :]]
-    chosen = []
-    for text in pairs:
-        one, sign, other = text.partition(":")
-        if not sign or one == other or not {one, other} <= set(names):
-            raise SettingsError(
-                f"--pair {text}: two different ones of the clusters are expected, as {names[0]}:{names[1]}",
-                f"The clusters are {', '.join(names)}.",
-            )
-        chosen.append((one, other))
-    unused = set(names) - {name for both in chosen for name in both}
-    if unused:
-        raise SettingsError(f"no --pair has {', '.join(sorted(unused))}", "Leave it out, or name a pair with it.")
-    return chosen
+            return await collect(clusters, pairs, emcc=emcc, deep=deep, progress=progress)

@@ -9,14 +9,13 @@ from rich.markup import escape
 
 from trustbridge import __version__
 from trustbridge.cli import screen
-from trustbridge.migration.findings import Severity
+from trustbridge.cli.findingview import show_findings
 from trustbridge.migration.proofvalues import Cell, Direction, Placement, Proof, Verdict
 
 if TYPE_CHECKING:
     from rich.console import Console
 
 _MARKS = {Verdict.YES: "[green]✓[/]", Verdict.NO: "[red]✗[/]", Verdict.UNKNOWN: "[yellow]?[/]"}
-_COLOURS = {Severity.STOP: "red", Severity.WARN: "yellow", Severity.NOTE: "cyan"}
 #: Of a fingerprint, where the whole stands elsewhere; hexadecimal digits.
 _SHORT = 16
 
@@ -33,7 +32,7 @@ def show(console: Console, proof: Proof) -> None:
     _show_files(console, proof)
     if proof.emcc:
         _show_placements(console, proof)
-    _show_findings(console, proof)
+    show_findings(console, proof.findings)
     for gap in proof.gaps:
         mark = "[yellow]?[/]" if gap.essential else "[dim]·[/]"
         console.print(f"{mark} not seen: {escape(gap.where)}: {escape(gap.what)}: {escape(gap.why)}", soft_wrap=True)
@@ -103,12 +102,3 @@ def _places(row: Sequence[Placement]) -> str:
     if good:
         lines.insert(0, f"{_MARKS[Verdict.YES]} {good} of {len(row)} mappings are in place")
     return "\n".join(lines)
-
-
-def _show_findings(console: Console, proof: Proof) -> None:
-    for one in proof.findings:
-        colour = _COLOURS[one.severity]
-        console.print(f"[bold {colour}]{one.id} {one.severity}[/] {escape(one.subject)}: {escape(one.title)}")
-        console.print(f"  seen      {escape(one.evidence)}", soft_wrap=True)
-        console.print(f"  leads to  {escape(one.consequence)}", soft_wrap=True)
-        console.print(f"  to do     {escape(one.remedy)}\n", soft_wrap=True)

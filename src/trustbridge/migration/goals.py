@@ -46,26 +46,24 @@ class Goal:
 
 
 def pairs_of(clusters: Sequence[str], *, chosen: Iterable[str] = (), into: str | None = None) -> tuple[Pair, ...]:
-    """Which clusters exchange with which.
+    """Which clusters exchange with which, source and destination: each with each after it, unless it is said otherwise.
 
     Args:
         clusters: all that take part.
-        chosen: `A:B` for each pair that is meant; none means all pairs.
-        into: each other cluster with this one, and no other pair.
+        chosen: `A:B` for each pair that is meant.
+        into: each other cluster with this one as its destination, and no other pair; it need not be among `clusters`.
 
     Raises:
         SettingsError: fewer than two clusters, one twice, a pair of others, or one that is in no pair.
     """
-    if len(clusters) < 2:
-        raise SettingsError("an exchange takes two clusters or more", "Known ones: trustbridge cluster list")
+    if len({*clusters, *([into] if into else [])}) < 2:
+        raise SettingsError("an exchange has at least two sides", "Name source and destination, by their names here.")
     if len(set(clusters)) != len(clusters):
         raise SettingsError("a cluster is named twice")
     wanted = list(chosen)
     if wanted and into is not None:
         raise SettingsError("--pair and --into exclude each other")
     if into is not None:
-        if into not in clusters:
-            raise SettingsError(f"--into {into} is none of the clusters named", f"These are {', '.join(clusters)}.")
         return tuple((name, into) for name in clusters if name != into)
     if not wanted:
         return tuple(combinations(clusters, 2))
@@ -73,11 +71,14 @@ def pairs_of(clusters: Sequence[str], *, chosen: Iterable[str] = (), into: str |
     for text in wanted:
         one, _, other = text.partition(":")
         if one not in clusters or other not in clusters or one == other:
-            raise SettingsError(f"--pair {text}: two of the clusters named are expected, as A:B")
+            raise SettingsError(
+                f"--pair {text}: two different ones of the clusters are expected, as {clusters[0]}:{clusters[1]}",
+                f"The clusters are {', '.join(clusters)}.",
+            )
         found.setdefault(frozenset((one, other)), (one, other))
     alone = [name for name in clusters if not any(name in pair for pair in found.values())]
     if alone:
-        raise SettingsError(f"{', '.join(alone)} is in no pair", "Leave it out, or name a pair it is in.")
+        raise SettingsError(f"no --pair has {', '.join(alone)}", "Leave it out, or name a pair with it.")
     return tuple(found.values())
 
 
