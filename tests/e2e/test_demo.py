@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import importlib
 import json
 import re
@@ -155,6 +156,33 @@ def test_everything_holds_in_any_lab(live: LiveLab) -> None:
     assert failed(found) == set()
     assert found.held
     assert (found.phones, found.secure, found.at_the_end) == (6, 2, {"source": 2, "destination": 4})
+
+
+def test_phones_that_the_import_restarts_are_waited_for(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    prove = rehearsal._Run.prove
+    booted: list[str] = []
+
+    async def late(run: Any) -> None:
+        assert sorted(booted) == sorted(run.lab.fleet.phones)
+        await prove(run)
+
+    with site.up(phones(2), phones(1, security=ENCRYPTED), source={"release": "12.5"}) as live:
+        fleet = live.lab.fleet
+        boot = fleet.boot
+
+        def restarted(chosen: Any) -> None:
+            async def slowly() -> None:
+                await asyncio.sleep(0.2)
+                await boot(chosen)
+                booted.extend(phone.name for phone in chosen)
+
+            task = asyncio.get_running_loop().create_task(slowly())
+            fleet._resets.add(task)
+            task.add_done_callback(fleet._resets.discard)
+
+        monkeypatch.setattr(fleet, "reset_soon", restarted)
+        monkeypatch.setattr(rehearsal._Run, "prove", late)
+        assert failed(rehearsed(live)) == set()
 
 
 def never(side: str) -> Callable[..., Any]:

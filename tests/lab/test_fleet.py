@@ -150,6 +150,37 @@ def test_a_phone_reset_twice_at_once_starts_twice_one_after_the_other(
     assert all(phone.outcome is not None and "the end" in phone.outcome.reason for phone in fleet.phones.values())
 
 
+def test_settled_is_a_fleet_whose_resets_have_ended_those_asked_for_meanwhile_too(
+    fleet: Fleet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ended: list[str] = []
+
+    async def scenario() -> None:
+        await fleet.settled()  # nothing is under way
+        first, later = asyncio.Event(), asyncio.Event()
+        one, other = list(fleet.phones.values())[:2]
+
+        async def boot(phone: LabPhone) -> None:
+            await (first if phone is one else later).wait()
+            ended.append(phone.name)
+            raise OSError("the end")
+
+        instead_of_booting(monkeypatch, boot)
+        fleet.reset_soon([one])
+        waiting = asyncio.create_task(fleet.settled())
+        for event, more in ((first, [other]), (later, list[LabPhone]())):
+            for _ in range(5):
+                await asyncio.sleep(0)
+            assert not waiting.done()
+            if more:
+                fleet.reset_soon(more)
+            event.set()
+        await waiting
+        assert ended == [one.name, other.name]
+
+    asyncio.run(scenario())
+
+
 def test_only_so_many_phones_start_at_once(fleet: Fleet, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(fleets, "CONCURRENT_BOOTS", 2)
     fleet._boots = asyncio.Semaphore(2)

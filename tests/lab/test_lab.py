@@ -315,10 +315,7 @@ def test_an_import_resets_the_phones_that_are_registered_there(
         live.exchange()  # the destination restarts phones as well: it has none
         assert reset == ([{one.name, two.name}] if restarts else [])
 
-        async def all_started() -> None:
-            await asyncio.gather(*live.lab.fleet._resets)
-
-        live.do(all_started())
+        live.do(live.lab.fleet.settled())
         assert (one.transcript is not before) is restarts
         assert live.whereabouts() == ["source", "source", None]
         assert off.outcome is None

@@ -127,6 +127,16 @@ class Fleet:
         self._resets.add(task)
         task.add_done_callback(self._resets.discard)
 
+    async def settled(self) -> None:
+        """Wait until every reset that a cluster has asked for has come to its end."""
+        while self._resets:
+            await asyncio.wait(self._resets)
+
+    async def settled(self) -> None:
+        """Wait until all phones that clusters have told to reset have come to an end."""
+        while self._resets:
+            await asyncio.wait(list(self._resets))
+
     async def stop(self) -> None:
         """Cut off every phone that is starting; whoever waits for them goes on."""
         stopping = [*self._resets, *self._booting]

@@ -12,6 +12,8 @@ from trustbridge.expectations import DESTINATION, SOURCE, Procedure, Rehearsal, 
 from trustbridge.lab.cluster import Cluster
 from trustbridge.lab.lab import Lab
 from trustbridge.lab.phone import LabPhone
+from trustbridge.lab.profiles import profile
+from trustbridge.lab.profiles import profile
 from trustbridge.pki.units import BulkType, Store
 from trustbridge.trust.events import Refusal
 from trustbridge.wire import trustlist
@@ -131,6 +133,13 @@ class _Run(Procedure[LabPhone]):
             self.destination.upload_trust(Store.CAPF_TRUST, self.source.capf.certificate)
             self.source.upload_trust(Store.CAPF_TRUST, self.destination.capf.certificate)
             self.watcher.note("each CAPF certificate uploaded to the other's CAPF-trust, on every node")
+        if profile(self.source.definition.release).restarts_phones_on_import:
+            self.watcher.note(RESTARTED_NOTE)
+            await self.lab.fleet.settled()
+            self.expect_all(RESTARTED, self.phones, self._registered_at(self.source))
+        if profile(self.source.definition.release).restarts_phones_on_import:
+            self.watcher.note("the import restarts the source's phones (TB145): they are waited for")
+            await self.lab.fleet.settled()
 
     async def prove(self) -> None:
         await self._vouches(self.source, self.destination, "every TVS of the source vouches for the destination")
