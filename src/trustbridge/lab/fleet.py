@@ -128,11 +128,6 @@ class Fleet:
         task.add_done_callback(self._resets.discard)
 
     async def settled(self) -> None:
-        """Wait until every reset that a cluster has asked for has come to its end."""
-        while self._resets:
-            await asyncio.wait(self._resets)
-
-    async def settled(self) -> None:
         """Wait until all phones that clusters have told to reset have come to an end."""
         while self._resets:
             await asyncio.wait(list(self._resets))
