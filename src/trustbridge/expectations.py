@@ -1,21 +1,22 @@
 """The seed's procedure as a rehearsal: its steps, what must hold after each, and whether it did.
 
 The steps are those of the vendor's page: a control group before anything, export, consolidate, import, proof, option
-150, reset; then one wave goes back. Whoever carries them out, `lab.rehearsal` inside a lab or `migration.rehearsal`
-through the driver, says how each is done and looked at; the order, the book of expectations and the choice of phones
-are here.
+150, reset; then one wave goes back. They are written here once, over what `lab.rehearsal` does and sees inside a lab,
+and `migration.rehearsal` through the driver.
 """
 
 from __future__ import annotations
 
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, Generic, Protocol, TypeVar
 
 SOURCE: Final = "source"
 DESTINATION: Final = "destination"
+#: What phones show that keep what they have.
+FAILED: Final = "Trust List Update Failed"
 #: Phones that are pointed at the destination before anything was exchanged, at the most.
 CONTROL_GROUP: Final = 5
 #: Of those, encrypted ones, at the most, where there are others.
@@ -145,8 +146,54 @@ class Procedure(ABC, Generic[Phone]):
             began = time.monotonic()
             await step()
             self.result.seconds[title] = time.monotonic() - began
-        self.result.at_the_end = self.where()
         return self.result
+
+    async def start(self) -> None:
+        """Phones start at the source."""
+        await self.switch_on()
+        self.result.secure = sum(map(self.is_secure, self.phones))
+        await self._expect_at(SOURCE, self.phones)
+
+    async def strand(self) -> None:
+        """The control group is pointed at the destination and reset; then option 150 names the source again."""
+        await self.foresee()
+        group = self.control_group()
+        before = {phone.name: self.kept(phone) for phone in group}
+        await self.point_at(DESTINATION)
+        await self.reset(group)
+        self.judge_stranded(group)
+        self.expect_all(f"show '{FAILED}'", group, lambda phone: FAILED in self.said(phone))
+        self.expect_all("are still registered at the source", group, self._at(SOURCE))
+        self.expect_all(
+            "have lost nothing: trust lists and configuration as before",
+            group,
+            lambda phone: self.kept(phone) == before[phone.name],
+        )
+        if group:
+            self.result.stranded = self.transcript(group[0])
+        await self.point_at(SOURCE)
+
+    async def prove(self) -> None:
+        """Every TVS is asked, both ways."""
+        self.expect("every TVS of the source vouches for the destination", *await self.vouches(SOURCE, DESTINATION))
+        self.expect("and the other way, so that going back will work", *await self.vouches(DESTINATION, SOURCE))
+
+    async def move(self) -> None:
+        """All phones move."""
+        await self.point_at(DESTINATION)
+        await self.reset(self.phones)
+        await self._expect_at(DESTINATION, self.phones)
+        self.judge_moved()
+        if self.phones:
+            self.result.moved = self.transcript(self.phones[0])
+
+    async def go_back(self) -> None:
+        """The wave goes back."""
+        await self.point_at(SOURCE)
+        await self.reset(self.wave())
+        self.result.at_the_end = await self.where()
+        await self._expect_at(SOURCE, self.wave(), "the wave is registered at the source again")
+        self.expect_all("the others stay at the destination", self.rest(), self._at(DESTINATION))
 
     # Who takes part.
 
@@ -181,7 +228,66 @@ class Procedure(ABC, Generic[Phone]):
             seen += f"; not {failing[0].name}: {self.about(failing[0])}"
         self.expect(what, not failing, seen)
 
-    # How it is done, and looked at.
+    async def expect_restarted(self, wait: Awaitable[object]) -> None:
+        """An import has restarted the source's phones, as it does from 12.5 on (TB145): wait until they are back."""
+        self.watcher.note("the import restarts the source's phones (TB145): they are waited for")
+        await wait
+        self.expect_all("restarted by the import, and back", self.phones, self._at(SOURCE))
+
+    async def _expect_at(self, cluster: str, phones: Sequence[Phone], what: str = "") -> None:
+        self.expect_all(what or f"registered at the {cluster}", phones, self._at(cluster))
+        self.expect_all(f"with the {cluster}'s trust lists", phones, await self.has_lists_of(cluster))
+
+    def _at(self, cluster: str) -> Callable[[Phone], bool]:
+        return lambda phone: self.registered_at(phone, cluster)
+
+    # How it is done.
+
+    @abstractmethod
+    async def switch_on(self) -> None:
+        """Switch the phones on, at the source; they have come to an end afterwards."""
+
+    @abstractmethod
+    async def point_at(self, cluster: str) -> None:
+        """Make option 150 name a cluster's TFTP servers."""
+
+    @abstractmethod
+    async def reset(self, phones: Sequence[Phone]) -> None:
+        """Reset phones; they have come to an end afterwards."""
+
+    @abstractmethod
+    async def exchange(self) -> None:
+        """Export, export, consolidate, import, import; and what bulk leaves out."""
+
+    # How it is looked at.
+
+    @abstractmethod
+    async def vouches(self, asked: str, about: str) -> tuple[bool, str]:
+        """Whether every TVS of one cluster vouches for what signs the other's trust lists now; and what was seen."""
+
+    @abstractmethod
+    async def has_lists_of(self, cluster: str) -> Callable[[Phone], bool]:
+        """Tells of a phone whether its trust lists are those that a cluster's TFTP nodes serve now."""
+
+    @abstractmethod
+    def registered_at(self, phone: Phone, cluster: str) -> bool:
+        """Whether a phone is registered at a cluster."""
+
+    @abstractmethod
+    async def where(self) -> dict[str, int]:
+        """How many phones are registered at each cluster."""
+
+    @abstractmethod
+    def said(self, phone: Phone) -> Sequence[str]:
+        """Status messages of a phone."""
+
+    @abstractmethod
+    def kept(self, phone: Phone) -> object:
+        """What a phone holds: equal, if it is the same as before."""
+
+    @abstractmethod
+    def transcript(self, phone: Phone) -> Sequence[Line]:
+        """What a phone did since its last reset."""
 
     @abstractmethod
     def is_secure(self, phone: Phone) -> bool:
@@ -191,30 +297,11 @@ class Procedure(ABC, Generic[Phone]):
     def about(self, phone: Phone) -> str:
         """How a phone is, for somebody who expected it otherwise."""
 
-    @abstractmethod
-    def where(self) -> dict[str, int]:
-        """How many phones are registered at each cluster."""
+    async def foresee(self) -> None:
+        """What can be said before the control group is touched."""
 
-    @abstractmethod
-    async def start(self) -> None:
-        """Phones start at the source."""
+    def judge_stranded(self, group: Sequence[Phone]) -> None:
+        """What else shows why the control group strands."""
 
-    @abstractmethod
-    async def strand(self) -> None:
-        """The control group is pointed at the destination and reset, then option 150 names the source again."""
-
-    @abstractmethod
-    async def exchange(self) -> None:
-        """Export, export, consolidate, import, import; and what bulk leaves out."""
-
-    @abstractmethod
-    async def prove(self) -> None:
-        """TVS is asked, both ways."""
-
-    @abstractmethod
-    async def move(self) -> None:
-        """All phones move."""
-
-    @abstractmethod
-    async def go_back(self) -> None:
-        """The wave goes back."""
+    def judge_moved(self) -> None:
+        """What else shows why phones could move."""

@@ -260,7 +260,7 @@ def test_a_control_group_that_loses_something_is_told(live: LiveLab, monkeypatch
     found = rehearsed(live)
     assert {
         "strand: the source's TVS does not know the signer",
-        "have lost nothing: flash as before",
+        "have lost nothing: trust lists and configuration as before",
         "are still registered at the source",
     } <= failed(found)
 

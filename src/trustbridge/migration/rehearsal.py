@@ -23,26 +23,20 @@ from trustbridge.cucm.phoneweb import PhonePages
 from trustbridge.errors import NotSupported, Unreachable
 from trustbridge.eventloop import together
 from trustbridge.exchange.directory import SftpSettings
-from trustbridge.expectations import Procedure, Rehearsal, Watcher
+from trustbridge.expectations import DESTINATION, SOURCE, Procedure, Rehearsal, Watcher
 from trustbridge.migration.proof import Proof, Verdict, prove
 from trustbridge.migration.proofcollect import collect
-from trustbridge.migration.proofvalues import Direction
 from trustbridge.migration.rehearsalexchange import RehearsedExchange
 from trustbridge.migration.rehearsalphones import (
-    FAILED,
     SIGNED,
     UPDATED,
     DrivenPhone,
     PhoneWatch,
-    ServedLists,
     as_lines,
     new_messages,
     served_lists,
 )
 from trustbridge.trust.events import Line
-
-#: Phones' pages by name, at some earlier time.
-_Pages = Mapping[str, PhonePages | None]
 
 #: What questions and changes are about, by a sign of it; the others say it themselves.
 _KINDS: Final = (
@@ -125,9 +119,12 @@ class _Run(Procedure[DrivenPhone]):
         self._registered: dict[str, str] = {}
         #: Cluster by what phones call its nodes.
         self._nodes: dict[str, str] = {}
+        #: Their pages before the last reset.
+        self._before: Mapping[str, PhonePages] = {}
         self._subnet: DhcpSubnet | None = None
+        self._proven: Proof | None = None
 
-    # Phones.
+    # Looking.
 
     def is_secure(self, phone: DrivenPhone) -> bool:
         return phone.secure
@@ -140,8 +137,33 @@ class _Run(Procedure[DrivenPhone]):
         last = pages.messages[-1].text if pages.messages else "no status message"
         return f"{f'registered at the {where}' if where else 'not registered'}, {last}"
 
-    def where(self) -> dict[str, int]:
+    def registered_at(self, phone: DrivenPhone, cluster: str) -> bool:
+        return self._registered.get(phone.name) == self._page_says(phone) == self._named(cluster).name
+
+    async def where(self) -> dict[str, int]:
+        await self._whereabouts(self.phones)
         return dict(Counter(self._registered.get(phone.name, "nowhere") for phone in self.phones))
+
+    def said(self, phone: DrivenPhone) -> Sequence[str]:
+        new = new_messages(self._before.get(phone.name), self._watch.pages.get(phone.name))
+        return [message.text for message in new]
+
+    def kept(self, phone: DrivenPhone) -> object:
+        pages = self._watch.pages.get(phone.name)
+        if pages is None:
+            return object()  # equal to nothing
+        network = pages.network
+        return network.ctl, network.itl, network.call_managers, network.tvs
+
+    def transcript(self, phone: DrivenPhone) -> Sequence[Line]:
+        return as_lines(self._before.get(phone.name), self._watch.pages.get(phone.name))
+
+    async def has_lists_of(self, cluster: str) -> Callable[[DrivenPhone], bool]:
+        lists = await served_lists(self._named(cluster))
+        return lambda phone: lists.are_on(self._watch.pages.get(phone.name))
+
+    def _named(self, cluster: str) -> Cluster:
+        return {SOURCE: self._source, DESTINATION: self._destination}[cluster]
 
     async def _whereabouts(self, phones: Sequence[DrivenPhone]) -> dict[str, RegistrationInfo]:
         """Ask RisPort70 of both clusters, and keep who is where; gives what was told of phones that are registered."""
@@ -171,42 +193,14 @@ class _Run(Procedure[DrivenPhone]):
         pages = self._watch.pages.get(phone.name)
         return None if pages is None else self._nodes.get(pages.network.active.casefold())
 
-    def _registered_at(self, cluster: Cluster) -> Callable[[DrivenPhone], bool]:
-        return lambda phone: self._registered.get(phone.name) == self._page_says(phone) == cluster.name
+    # Doing.
 
-    def _with(self, lists: ServedLists) -> Callable[[DrivenPhone], bool]:
-        return lambda phone: lists.are_on(self._watch.pages.get(phone.name))
-
-    async def _point_at(self, lists: ServedLists) -> None:
-        """Option 150, at the cluster whose DHCP server it is."""
-        if self._subnet is None:
-            subnets = await self._source.dhcp_subnets()
-            if not subnets:
-                raise NotSupported(
-                    f"{self._source.name} is no DHCP server: option 150 of its phones can't be changed there"
-                )
-            self._subnet = subnets[0]
-        await self._source.set_tftp_servers(self._subnet, lists.servers)
-        self.watcher.note(f"option 150 of subnet {self._subnet.address} names {', '.join(lists.servers)}")
-
-    async def _reset(self, phones: Sequence[DrivenPhone]) -> None:
-        """Each at the cluster where it is registered: no other can."""
-        for cluster in self._clusters.values():
-            there = [phone.name for phone in phones if self._registered.get(phone.name) == cluster.name]
-            if there:
-                await cluster.reset_phones(there)
-                self.watcher.note(f"{len(there)} phones reset by the {cluster.name}")
-        await self._settle(phones)
-
-    # The steps.
-
-    async def start(self) -> None:
+    async def switch_on(self) -> None:
         await self._power_on()
         for name, cluster in self._clusters.items():
             for node in await cluster.nodes():
-                self._nodes |= dict.fromkeys(
-                    (word.casefold() for word in (node.name, node.address, cluster.host(node))), name
-                )
+                words = (node.name, node.address, cluster.host(node))
+                self._nodes |= dict.fromkeys((word.casefold() for word in words), name)
         found = await self._whereabouts(self.phones)
         self.phones = [
             replace(phone, address=found[phone.name].address if phone.name in found else "") for phone in self.phones
@@ -217,41 +211,29 @@ class _Run(Procedure[DrivenPhone]):
                 f"none of {len(found)} registered phones shows its pages (port {self._premises.phone_port})",
                 "A rehearsal goes by them: Web Access must be on, and nobody else may listen in their place.",
             )
-        self.result.secure = sum(phone.secure for phone in self.phones)
-        self.expect_all("registered at the source", self.phones, self._registered_at(self._source))
-        self.expect_all("with the source's trust lists", self.phones, self._with(await served_lists(self._source)))
 
-    async def strand(self) -> None:
-        proof = await self._proof()
-        ids = sorted({one.id for one in proof.findings})
-        self.expect(
-            "a proof says beforehand that they will: TB101",
-            proof.holds is False and "TB101" in ids,
-            f"{proof.title.lower()}; {', '.join(ids) or 'no findings'}",
-        )
-        group = self.control_group()
-        before = {phone.name: self._watch.pages.get(phone.name) for phone in group}
-        home = await served_lists(self._source)
-        await self._point_at(await served_lists(self._destination))
-        await self._reset(group)
-        self.expect_all("show 'Trust List Update Failed'", group, lambda phone: self._said(phone, before, FAILED))
-        self.expect_all("are still registered at the source", group, self._registered_at(self._source))
-        self.expect_all(
-            "have lost nothing: trust lists and configuration as before",
-            group,
-            lambda phone: _as_before(self._watch.pages.get(phone.name), before.get(phone.name)),
-        )
-        if group:
-            self.result.stranded = self._lines(group[0], before)
-        await self._point_at(home)
+    async def point_at(self, cluster: str) -> None:
+        """At the cluster that is the phones' DHCP server, wherever they are registered."""
+        servers = (await served_lists(self._named(cluster))).servers
+        if self._subnet is None:
+            subnets = await self._source.dhcp_subnets()
+            if not subnets:
+                raise NotSupported(
+                    f"{self._source.name} is no DHCP server: option 150 of its phones can't be changed there"
+                )
+            self._subnet = subnets[0]
+        await self._source.set_tftp_servers(self._subnet, servers)
+        self.watcher.note(f"option 150 of subnet {self._subnet.address} names {', '.join(servers)}")
 
-    def _said(self, phone: DrivenPhone, before: _Pages, *words: str) -> bool:
-        """Whether each of these ends a status message that was not there before."""
-        said = [message.text for message in new_messages(before.get(phone.name), self._watch.pages.get(phone.name))]
-        return all(any(text.endswith(word) for text in said) for word in words)
-
-    def _lines(self, phone: DrivenPhone, before: _Pages) -> Sequence[Line]:
-        return as_lines(before.get(phone.name), self._watch.pages.get(phone.name))
+    async def reset(self, phones: Sequence[DrivenPhone]) -> None:
+        """Each at the cluster where it is registered: no other can."""
+        self._before = dict(self._watch.pages)
+        for cluster in self._clusters.values():
+            there = [phone.name for phone in phones if self._registered.get(phone.name) == cluster.name]
+            if there:
+                await cluster.reset_phones(there)
+                self.watcher.note(f"{len(there)} phones reset by the {cluster.name}")
+        await self._settle(phones)
 
     async def exchange(self) -> None:
         held, seen = await self._exchange.consolidate_too_early(self._destination)
@@ -279,57 +261,48 @@ class _Run(Procedure[DrivenPhone]):
                 ", ".join(f"{count} to {store}" for store, count in sorted(counts.items())) or "nothing",
             )
         if (await self._source.abilities()).restarts_phones_on_import:
-            self.watcher.note("the import restarts the source's phones (TB145): they are waited for")
-            await self._settle(self.phones)
-            self.expect_all("restarted by the import, and back", self.phones, self._registered_at(self._source))
+            await self.expect_restarted(self._settle(self.phones))
+
+    # Proof.
 
     async def _proof(self) -> Proof:
         pair = (self._source.name, self._destination.name)
         return prove(await collect(self._clusters, [pair]), datetime.now(UTC))
 
-    async def prove(self) -> None:
+    async def foresee(self) -> None:
         proof = await self._proof()
-        there, back = proof.directions
-        self._expect_vouching("every TVS of the source vouches for the destination", there)
-        self._expect_vouching("and the other way, so that going back will work", back)
+        ids = sorted({one.id for one in proof.findings})
         self.expect(
-            "nothing else stands against it",
-            proof.holds is True,
-            "proven" if proof.holds else "; ".join(f"{one.id} {one.subject}" for one in proof.findings[:3]),
+            "a proof says beforehand that they will strand: TB101",
+            proof.holds is False and "TB101" in ids,
+            f"{proof.title.lower()}; {', '.join(ids) or 'no findings'}",
         )
 
-    def _expect_vouching(self, what: str, direction: Direction) -> None:
+    async def prove(self) -> None:
+        self._proven = await self._proof()
+        await super().prove()
+        findings = "; ".join(f"{one.id} {one.subject}" for one in self._proven.findings[:3])
+        self.expect(
+            "nothing else stands against it", self._proven.holds is True, findings or self._proven.title.lower()
+        )
+
+    async def vouches(self, asked: str, about: str) -> tuple[bool, str]:
+        assert self._proven is not None  # asked by `prove`
+        pair = (self._named(asked).name, self._named(about).name)
+        direction = next(one for one in self._proven.directions if (one.asking, one.vouched) == pair)
         failing = [cell for cell in direction.cells if cell.verdict is not Verdict.YES]
-        self.expect(
-            what,
-            direction.verdict is Verdict.YES,
-            f"{failing[0].node}: {failing[0].words[0]}" if failing else f"{len(direction.cells)} answers, all SAST",
-        )
+        seen = f"{failing[0].node}: {failing[0].words[0]}" if failing else f"{len(direction.cells)} answers, all SAST"
+        return direction.verdict is Verdict.YES, seen
 
-    async def move(self) -> None:
-        before = dict(self._watch.pages)
-        lists = await served_lists(self._destination)
-        await self._point_at(lists)
-        await self._reset(self.phones)
-        self.expect_all("registered at the destination", self.phones, self._registered_at(self._destination))
-        self.expect_all("with the destination's trust lists", self.phones, self._with(lists))
-        self.expect_all(
-            "show 'Trust List Updated', then a signed configuration",
-            self.phones,
-            lambda phone: self._said(phone, before, UPDATED, SIGNED),
-        )
-        if self.phones:
-            self.result.moved = self._lines(self.phones[0], before)
+    def judge_moved(self) -> None:
+        def trusting(phone: DrivenPhone) -> bool:
+            said = self.said(phone)
+            return UPDATED in said and any(text.endswith(SIGNED) for text in said)
+
+        self.expect_all(f"show '{UPDATED}', then a signed configuration", self.phones, trusting)
 
     async def go_back(self) -> None:
-        wave = self.wave()
-        lists = await served_lists(self._source)
-        await self._point_at(lists)
-        await self._reset(wave)
-        await self._whereabouts(self.phones)
-        self.expect_all("the wave is registered at the source again", wave, self._registered_at(self._source))
-        self.expect_all("with the source's trust lists", wave, self._with(lists))
-        self.expect_all("the others stay at the destination", self.rest(), self._registered_at(self._destination))
+        await super().go_back()
         self.result.ways = self._ways()
 
     def _ways(self) -> dict[str, dict[str, list[str]]]:
@@ -348,14 +321,6 @@ class _Run(Procedure[DrivenPhone]):
 def _kind_of(question: str) -> str:
     """What a question or a change is about, without the names in it: `identities of src-pub` is `identities`."""
     return next((kind for sign, kind in _KINDS if re.search(sign, question)), question.partition(" of ")[0])
-
-
-def _as_before(after: PhonePages | None, before: PhonePages | None) -> bool:
-    """Whether a phone shows the trust lists and the configuration that it showed before."""
-    if after is None or before is None:
-        return False
-    now, then = after.network, before.network
-    return (now.ctl, now.itl, now.call_managers, now.tvs) == (then.ctl, then.itl, then.call_managers, then.tvs)
 
 
 def _since(info: RegistrationInfo | None) -> float:

@@ -18,7 +18,6 @@ from trustbridge.errors import TrustbridgeError
 from trustbridge.trust.events import Line
 
 #: What phones say of themselves.
-FAILED: Final = "Trust List Update Failed"
 UPDATED: Final = "Trust List Updated"
 SIGNED: Final = ".cnf.xml.sgn"
 #: Phones whose pages are read at the same time.
