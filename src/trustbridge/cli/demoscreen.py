@@ -173,16 +173,17 @@ def _one_phone(title: str, transcript: Sequence[Line], colour: str) -> Renderabl
 
 
 def _ways(ways: Mapping[str, Mapping[str, Sequence[str]]]) -> str:
-    """Which interface told or did what; whose it is, where clusters differ in it."""
+    """Which interface told or did what; for whom, where that is one cluster and another has it by another way."""
     found: dict[str, dict[str, list[str]]] = {}
     for whose, by_interface in ways.items():
         for interface, kinds in by_interface.items():
             for kind in kinds:
                 found.setdefault(interface, {}).setdefault(kind, []).append(whose)
-    several = {kind for kind, times in Counter(kind for kinds in found.values() for kind in kinds).items() if times > 1}
+    times = Counter(kind for kinds in found.values() for kind in kinds)
 
     def told(kind: str, whose: Sequence[str]) -> str:
-        return f"{kind} of {' and '.join(whose)}" if kind in several else kind
+        alone = times[kind] > 1 and len(whose) == 1 and whose[0] in (SOURCE, DESTINATION)
+        return f"{kind} of the {whose[0]}" if alone else kind
 
     return "; ".join(
         f"[bold]{interface}[/]: {', '.join(told(kind, whose) for kind, whose in kinds.items())}"

@@ -28,6 +28,7 @@ from trustbridge.migration.proof import Proof, Verdict, prove
 from trustbridge.migration.proofcollect import collect
 from trustbridge.migration.rehearsalexchange import RehearsedExchange
 from trustbridge.migration.rehearsalphones import (
+    QUIET,
     SIGNED,
     UPDATED,
     DrivenPhone,
@@ -46,8 +47,9 @@ _KINDS: Final = (
     (r"^reset ", "resets"),
     (r" mode|rollback", "modes"),
 )
-#: How often RisPort70 is asked before its word counts against the phones' own; and seconds between.
-_TRIES, _PAUSE = 3, 1.0
+#: How often RisPort70 is asked before its word counts against the phones' own, of the 15 calls a minute that a cluster
+#: answers; and seconds between.
+_TRIES, _PAUSE = 2, 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +69,7 @@ class Premises:
         sftp: where both publishers exchange, with its password; what lies in its directory is removed.
         state: folder for pins and the record of the exchange.
         phone_port: where phones serve their pages.
+        quiet: seconds in which nothing changes on phones' pages: then nothing will any more.
     """
 
     source: Site
@@ -74,6 +77,7 @@ class Premises:
     sftp: SftpSettings
     state: Path
     phone_port: int = 80
+    quiet: float = QUIET
 
 
 async def rehearse(premises: Premises, power_on: Callable[[], Awaitable[object]], watcher: Watcher) -> Rehearsal:
@@ -114,7 +118,7 @@ class _Run(Procedure[DrivenPhone]):
         self._clusters = {source.name: source, destination.name: destination}
         self._power_on = power_on
         self._exchange = exchange
-        self._watch = PhoneWatch(premises.phone_port)
+        self._watch = PhoneWatch(premises.phone_port, premises.quiet)
         #: Where phones are registered, as RisPort70 said last, by name.
         self._registered: dict[str, str] = {}
         #: Cluster by what phones call its nodes.
@@ -226,8 +230,9 @@ class _Run(Procedure[DrivenPhone]):
         self.watcher.note(f"option 150 of subnet {self._subnet.address} names {', '.join(servers)}")
 
     async def reset(self, phones: Sequence[DrivenPhone]) -> None:
-        """Each at the cluster where it is registered: no other can."""
+        """Each at the cluster where it is registered now: no other can."""
         self._before = dict(self._watch.pages)
+        await self._whereabouts(phones)
         for cluster in self._clusters.values():
             there = [phone.name for phone in phones if self._registered.get(phone.name) == cluster.name]
             if there:
