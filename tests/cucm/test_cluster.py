@@ -37,6 +37,7 @@ from trustbridge.errors import (
     NotSupported,
     Refused,
     SettingsError,
+    Throttled,
     TrustbridgeError,
     Unreachable,
 )
@@ -620,6 +621,23 @@ def test_the_fips_mode_and_a_node_that_does_not_know_the_question() -> None:
     world.texts[command] = "who knows\n"
     with pytest.raises(Garbled, match="`utils fips status`"):
         world.do(lambda cluster: cluster.fips())
+
+
+@pytest.mark.parametrize("error", [Unreachable, Throttled, Garbled, AuthenticationRefused, NotSupported])
+def test_resets_end_where_the_next_phone_would_fare_no_better(error: type[TrustbridgeError]) -> None:
+    world = World("14", failing={Interface.AXL: error("source (AXL): out of order", "Wait.")})
+    names = [f"SEP{number:012}" for number in range(100)]
+    with pytest.raises(error, match="out of order") as caught:
+        world.do(lambda cluster: cluster.reset_phones(names))
+    assert type(caught.value) is error
+    assert caught.value.hint == "Wait. Told before: 0 of 100 phones, or some more."
+    assert len([asked for asked in world.asked if asked.startswith("AXL reset")]) <= 4
+    assert world.cluster.written() == ()
+
+
+def test_a_busy_database_is_given_as_long_as_patience_says() -> None:
+    assert clusterreads._within((1, 2, 4, 8), 7.5) == (1, 2, 4)
+    assert clusterreads._within((1, 2, 4, 8), 0.5) == ()
 
 
 # Secrets.

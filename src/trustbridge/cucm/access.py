@@ -33,6 +33,7 @@ class Access:
 
     Attributes:
         texts: how the command lines talk, once the release is known.
+        patience: how long to wait, and how often to try.
     """
 
     def __init__(
@@ -48,7 +49,7 @@ class Access:
         self.entry = entry
         self.texts: ReleaseTexts = for_release(None)
         self._credentials = credentials
-        self._patience = patience or Patience()
+        self.patience = patience or Patience()
         self._host_keys = HostKeyPins(state / HOST_KEYS, on_first_contact=lambda contact: told(str(contact)))
         self._tls = TlsPins(state / CERTIFICATES, on_first_contact=lambda contact: told(str(contact)))
         self._stack = AsyncExitStack()
@@ -105,6 +106,10 @@ class Access:
                     node=node,
                     texts=self.texts,
                     legacy=self.entry.legacy_ssh,
+                    timeout=self.patience.command,
+                    login_timeout=self.patience.log_in,
+                    attempts=self.patience.attempts,
+                    pause=self.patience.pause,
                 )
             )
 
@@ -126,7 +131,7 @@ class Access:
                     self._password(interface),
                     self._tls,
                     interface=interface,
-                    patience=self._patience,
+                    patience=self.patience,
                 )
             )
 
@@ -139,7 +144,7 @@ class Access:
             Unreachable, Garbled: the message names node, interface and file.
         """
         get = over_tftp if interface is Interface.TFTP else over_http
-        return await get(self.entry, node, host, name, self._patience)
+        return await get(self.entry, node, host, name, self.patience)
 
     async def close(self) -> None:
         """Close all that was opened."""

@@ -53,7 +53,7 @@ class Cluster(ClusterWrites, ClusterTrials):
             on_write: told each change before it is done.
             on_first_contact: told in words each identity that is pinned now.
             prefer: the interface to try first wherever there are several.
-            patience: how long to wait for what goes over HTTP or TFTP.
+            patience: how long to wait, and how often to try.
         """
         access = Access(entry, credentials, state, on_first_contact=on_first_contact, patience=patience)
         try:

@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from itertools import accumulate
 from typing import Final, TypeVar
 
 from trustbridge.cucm import text
 from trustbridge.cucm.access import Access
-from trustbridge.cucm.axl import Axl
+from trustbridge.cucm.axl import BUSY_PAUSES, Axl
 from trustbridge.cucm.certmgr import CertificateRest
 from trustbridge.cucm.https import NodeHttps
 from trustbridge.cucm.model import (
@@ -314,11 +315,7 @@ class ClusterReads:
             async with asyncio.TaskGroup() as group:
                 tasks = [group.create_task(one(info)) for info in chosen]
         except BaseExceptionGroup as errors:
-            # Not `except*`: what is raised in one comes out in a group again, as Python 3.11.2 has it.
-            ours, others = errors.split(TrustbridgeError)
-            if ours is None or others is not None:
-                raise
-            raise _first(ours) from None
+            raise single(errors) from None
         return tuple(found for task in tasks for found in task.result())
 
     async def _by_cli(self, host: str, command: str, parse: Callable[[str], T], node: str | None = None) -> T:
@@ -336,7 +333,10 @@ class ClusterReads:
 
     async def _axl_client(self) -> Axl:
         if self._axl is None:
-            self._axl = Axl(await self._https(self.entry.publisher, Interface.AXL), schema=self.entry.axl_schema)
+            https = await self._https(self.entry.publisher, Interface.AXL)
+            # A fault that says "busy" is as good as HTTP's 503, and is given as long.
+            pauses = _within(BUSY_PAUSES, self._access.patience.throttled)
+            self._axl = Axl(https, schema=self.entry.axl_schema, pauses=pauses)
         return self._axl
 
     async def _rest(self, info: NodeInfo) -> CertificateRest:
@@ -346,6 +346,11 @@ class ClusterReads:
         return await self._access.https(node or self.name, host, interface)
 
 
+def _within(pauses: Sequence[float], seconds: float) -> tuple[float, ...]:
+    """The pauses that fit into so much time."""
+    return tuple(pause for pause, spent in zip(pauses, accumulate(pauses), strict=True) if spent <= seconds)
+
+
 def release_said(said: str) -> Release:
     """The release in the answer to `show version active`."""
     return text.parse_version(said).release
@@ -353,6 +358,17 @@ def release_said(said: str) -> Release:
 
 def _nodes(said: str) -> tuple[NodeInfo, ...]:
     return tuple(node.info for node in text.parse_network_cluster(said) if node.callmanager)
+
+
+def single(errors: BaseExceptionGroup) -> TrustbridgeError:
+    """The first error of tasks that ran together. Raises the group again, where it holds errors that are not ours.
+
+    Not `except*`: what is raised in one comes out in a group again, as Python 3.11.2 has it.
+    """
+    ours, others = errors.split(TrustbridgeError)
+    if ours is None or others is not None:
+        raise errors
+    return _first(ours)
 
 
 def _first(errors: BaseExceptionGroup[TrustbridgeError]) -> TrustbridgeError:

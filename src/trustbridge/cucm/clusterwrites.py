@@ -14,7 +14,7 @@ from typing import Final, TypeVar
 from trustbridge.cucm import text
 from trustbridge.cucm.access import Access
 from trustbridge.cucm.axl import check_tftp_servers
-from trustbridge.cucm.clusterreads import ClusterReads
+from trustbridge.cucm.clusterreads import ClusterReads, single
 from trustbridge.cucm.dialogue import Answers, bulk_sftp_answers
 from trustbridge.cucm.model import BulkLine, ClusterEntry, DhcpSubnet, Interface, NodeInfo, TrustedCertificate, Write
 from trustbridge.cucm.ris import ControlCenter
@@ -28,9 +28,6 @@ _log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
-#: Seconds for a bulk command, which talks to the SFTP server once a node and type; and for a restart.
-_BULK_TIMEOUT: Final = 900.0
-_RESTART_TIMEOUT: Final = 600.0
 #: Phones that are reset at the same time.
 _AT_ONCE: Final = 4
 #: Importing these restarts phones, from 12.5 on (TB145).
@@ -132,7 +129,8 @@ class ClusterWrites(ClusterReads):
             found: list[BulkLine] = []
             for kind in ("all",) if set(chosen) == set(known) else chosen:
                 command = f"set cert bulk {verb} {kind}"
-                said = await cli.run(command, _CONFIRM, timeout=_BULK_TIMEOUT, tolerate_refusal=True)
+                patience = self._access.patience.long_command
+                said = await cli.run(command, _CONFIRM, timeout=patience, tolerate_refusal=True)
                 found += text.parse_bulk(said)
             return tuple(found)
 
@@ -245,23 +243,44 @@ class ClusterWrites(ClusterReads):
     # Phones and services.
 
     async def reset_phones(self, names: Sequence[str]) -> None:
-        """Reset phones; the cluster tells them and does not wait. All are tried, then the first refusal is raised."""
+        """Reset phones; the cluster tells them and does not wait.
+
+        All are tried though some are refused, as one that the database does not know; then the first refusal is raised.
+        Whatever else goes wrong ends it, as it would with the next phone.
+        """
         chosen = tuple(dict.fromkeys(names))
         if not chosen:
             return
 
         async def do() -> None:
             axl = await self._axl_client()
-            gate = asyncio.Semaphore(_AT_ONCE)
+            refused: list[Refused] = []
+            told: list[str] = []
+            waiting = iter(chosen)
 
-            async def one(name: str) -> None:
-                async with gate:
-                    await axl.reset(name)
+            async def some() -> None:
+                for name in waiting:
+                    try:
+                        await axl.reset(name)
+                        told.append(name)
+                    except Refused as error:
+                        if type(error) is not Refused:
+                            raise
+                        refused.append(error)
 
-            results = await asyncio.gather(*(one(name) for name in chosen), return_exceptions=True)
-            for result in results:
-                if isinstance(result, BaseException):
-                    raise result
+            try:
+                async with asyncio.TaskGroup() as group:
+                    for _ in range(_AT_ONCE):
+                        group.create_task(some())
+            except BaseExceptionGroup as errors:
+                error = single(errors)
+                if len(chosen) > 1:
+                    error.hint = (
+                        f"{error.hint} Told before: {len(told)} of {len(chosen)} phones, or some more.".lstrip()
+                    )
+                raise error from None
+            if refused:
+                raise refused[0]
 
         shown = ", ".join(chosen[:10]) + (f" and {len(chosen) - 10} more" if len(chosen) > 10 else "")
         node = await self.publisher()
@@ -307,7 +326,8 @@ class ClusterWrites(ClusterReads):
 
         async def by_cli() -> None:
             cli = await self._access.cli(info.name, host)
-            said = await cli.run(f"utils service restart {service}", _CONFIRM, timeout=_RESTART_TIMEOUT)
+            patience = self._access.patience.long_command
+            said = await cli.run(f"utils service restart {service}", _CONFIRM, timeout=patience)
             if not any(one.name == service and one.running for one in text.parse_services(said)):
                 raise Refused(
                     f"{info.name} (command line): {service} is not up after its restart", "See `utils service list`."

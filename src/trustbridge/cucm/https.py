@@ -54,6 +54,10 @@ class Patience:
         attempts: how often a request whose connection broke is sent, if it may be sent again.
         pause: before the second attempt; twice as long before each further one.
         throttled: how long altogether a node may ask to come back later.
+        log_in: from the call of a command line to its first prompt; it takes several seconds to start.
+        command: for a command there.
+        long_command: for one that takes its time: bulk operations talk to the SFTP server once a node and type, and
+            services restart in minutes.
     """
 
     connect: float = 10.0
@@ -61,6 +65,9 @@ class Patience:
     attempts: int = 3
     pause: float = 0.5
     throttled: float = 60.0
+    log_in: float = 60.0
+    command: float = 60.0
+    long_command: float = 900.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -297,6 +304,12 @@ def translated(error: Exception, what: str, patience: Patience, *, unknown: bool
                 f"the answer makes no sense ({what}): {reason}",
                 f"Is that a node's HTTPS, or a proxy in between?{unsure}",
             )
+        # httpx lets OpenSSL's own errors through, once the handshake is done.
+        case httpx.NetworkError() | OSError() if any(_is_tls(cause) for cause in causes):
+            return Garbled(
+                f"what comes over the connection is not what was sent ({what}): {reason}",
+                f"Try again. If it stays so, something between here and the node spoils it.{unsure}",
+            )
         case httpx.NetworkError() | OSError():
             return Unreachable(f"the connection broke ({what}): {reason}", f"Try again.{unsure}")
         case httpx.InvalidURL() | httpx.UnsupportedProtocol() | httpx.LocalProtocolError() | ValueError():
@@ -308,7 +321,7 @@ def _may_repeat(error: Exception, again: bool) -> bool:
     """Nothing was sent, or it may be sent twice. Who was given all the time there is gets no more."""
     if isinstance(error, httpx.ConnectError):
         return not any(_is_tls(cause) or isinstance(cause, socket.gaierror) for cause in _causes(error))
-    return again and isinstance(error, httpx.RemoteProtocolError | httpx.NetworkError)
+    return again and isinstance(error, httpx.RemoteProtocolError | httpx.NetworkError | ssl.SSLError)
 
 
 def _is_tls(error: BaseException) -> bool:

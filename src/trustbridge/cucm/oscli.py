@@ -8,6 +8,8 @@ the clock and the errors:
 
 * A session that broke, or that went silent before a word was said, is opened anew once, for commands that only read.
   A command that may have changed something is never sent twice: the error says that its outcome is not known.
+* A connection that is refused or broken before the log-in is tried again, after a pause: nodes drop some when many
+  come at once. A log-in that was refused never is.
 * After a time-out the session is given up, and the next command opens another one.
 * Passwords, ours and those the node asks for, appear in no error, log or repr, even where the node echoes them.
 """
@@ -15,6 +17,7 @@ the clock and the errors:
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from typing import Final
@@ -28,6 +31,8 @@ from trustbridge.errors import NotSupported, Refused, SettingsError, Trustbridge
 from trustbridge.exchange.directory import SftpSettings
 from trustbridge.exchange.hostkeys import FirstContact, HostKeyPins
 from trustbridge.exchange.ssh import HostKeyWatcher, hang_up, log_in, translated
+
+_log = logging.getLogger(__name__)
 
 #: Seconds for a command, where the caller names none; the slowest reads take some ten on a busy node.
 DEFAULT_TIMEOUT: Final = 60.0
@@ -60,6 +65,8 @@ class OsCli:
         timeout: float,
         login_timeout: float,
         local_address: str | None,
+        attempts: int,
+        pause: float,
     ) -> None:
         self.node = node
         self.texts = texts
@@ -69,6 +76,8 @@ class OsCli:
         self._timeout = timeout
         self._login_timeout = login_timeout
         self._local_address = local_address
+        self._attempts = attempts
+        self._pause = pause
         self._first_word = _FIRST_WORD
         self._hidden = {settings.password or ""}
         self._shell: Shell | None = None
@@ -93,6 +102,8 @@ class OsCli:
         timeout: float = DEFAULT_TIMEOUT,  # noqa: ASYNC109 - of each command, not of this call
         login_timeout: float = LOGIN_TIMEOUT,
         local_address: str | None = None,
+        attempts: int = 3,
+        pause: float = 0.5,
     ) -> AsyncIterator[OsCli]:
         """Log in to a node's command line; it stays open as long as the context.
 
@@ -106,6 +117,8 @@ class OsCli:
             timeout: seconds for a command that names none of its own.
             login_timeout: seconds from the call to the first prompt.
             local_address: the address to call from.
+            attempts: how often to call, within `login_timeout`.
+            pause: seconds before the second call; twice as long before each further one.
 
         Raises:
             Unreachable: nobody there, or no prompt in time.
@@ -126,6 +139,8 @@ class OsCli:
             timeout=timeout,
             login_timeout=login_timeout,
             local_address=local_address,
+            attempts=attempts,
+            pause=pause,
         )
         try:
             async with cli._lock:
@@ -214,24 +229,37 @@ class OsCli:
     async def _open(self) -> Shell:
         """Log in and wait for the first prompt; pagination is off afterwards."""
         with self._named():
-            deadline = asyncio.get_running_loop().time() + self._login_timeout
-            watcher = HostKeyWatcher(self._settings, self._pins)
+            now = asyncio.get_running_loop().time
+            deadline = now() + self._login_timeout
+            for attempt in range(1, self._attempts + 1):
+                try:
+                    connection = await self._log_in(deadline - now())
+                    break
+                except Unreachable as error:
+                    pause = self._pause * 2 ** (attempt - 1)
+                    if attempt == self._attempts or now() + pause >= deadline or not _passing(error):
+                        raise
+                    _log.info("%s: %s, trying again in %.1f s", self._here, error.message, pause)
+                await asyncio.sleep(pause)
             try:
-                connection = await log_in(
-                    self._settings,
-                    self._pins,
-                    watcher,
-                    seconds=self._login_timeout,
-                    local_address=self._local_address,
-                    keepalive=_KEEPALIVE,
-                )
-            finally:
-                self.first_contact = watcher.first_contact or self.first_contact
-            try:
-                return await self._greet(connection, deadline - asyncio.get_running_loop().time())
+                return await self._greet(connection, deadline - now())
             except BaseException:
                 await hang_up(connection)
                 raise
+
+    async def _log_in(self, seconds: float) -> asyncssh.SSHClientConnection:
+        watcher = HostKeyWatcher(self._settings, self._pins)
+        try:
+            return await log_in(
+                self._settings,
+                self._pins,
+                watcher,
+                seconds=seconds,
+                local_address=self._local_address,
+                keepalive=_KEEPALIVE,
+            )
+        finally:
+            self.first_contact = watcher.first_contact or self.first_contact
 
     async def _greet(self, connection: asyncssh.SSHClientConnection, seconds: float) -> Shell:
         terminal = Terminal()
@@ -285,3 +313,8 @@ class OsCli:
             error.message = masked(error.message, self._hidden)
             error.args = (error.message,)
             raise
+
+
+def _passing(error: Unreachable) -> bool:
+    """A connection that was refused or broke, which may be otherwise in a moment; not one that took all its time."""
+    return isinstance(error.__cause__, ConnectionError | asyncssh.ConnectionLost)

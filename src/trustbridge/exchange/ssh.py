@@ -14,9 +14,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import asyncssh
+from asyncssh.packet import PacketDecodeError
 
 from trustbridge.errors import (
     AuthenticationRefused,
+    Garbled,
     InvalidInput,
     Refused,
     SettingsError,
@@ -107,7 +109,7 @@ async def log_in(
         keepalive: seconds after which a silent server is asked for a sign of life; 0 for never.
 
     Raises:
-        Unreachable, AuthenticationRefused, IdentityChanged, Refused, SettingsError: see
+        Unreachable, AuthenticationRefused, IdentityChanged, Refused, Garbled, SettingsError: see
             `trustbridge.exchange.directory.open_sftp`.
     """
     algorithms = LEGACY if settings.legacy_algorithms else MODERN
@@ -208,6 +210,12 @@ def translated(error: Exception, settings: SftpSettings, what: str, seconds: flo
             return Refused(f"{server} does not let {settings.username} {what}: {reason}")
         case asyncssh.SFTPBadMessage():
             return InvalidInput(f"{server} does not speak SFTP as it should (to {what}): {reason}")
+        # What is no packet comes as a ValueError; wrong options of ours, which are others, end at the bottom.
+        case PacketDecodeError() | asyncssh.ProtocolError() | asyncssh.MACError() | asyncssh.CompressionError():
+            return Garbled(
+                f"what {server} says is not SSH as it should be (to {what}): {reason}",
+                "Is that an SSH server? If it is, something in between may spoil what it says.",
+            )
         case asyncssh.SFTPError() | asyncssh.ChannelOpenError():
             return Refused(f"{server} could not {what} in {settings.directory or '.'}: {reason}")
         case asyncssh.Error():

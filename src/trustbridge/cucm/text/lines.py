@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 from typing import Final
 
 from trustbridge.cucm.dialogue import clean
@@ -56,16 +57,29 @@ def lines(text: str) -> tuple[Line, ...]:
 
 def _lines(text: str) -> Iterator[Line]:
     texts = for_release(None)
-    for number, raw in enumerate(clean(text).split("\n"), 1):
+    cleaned = clean(text)
+    said_lines = cleaned.split("\n")
+    # Listings have thousands of lines: what is nowhere in the text is looked for once, and not in each line.
+    stripped = "\n".join(map(str.strip, said_lines))
+    pagers = [pager.pattern for pager in texts.pagination if _at_line_ends(pager.pattern).search(cleaned)]
+    noise = texts.noise if pagers or texts.noise.search(stripped) else None
+    odd = _NOT_TEXT.search(cleaned) is not None
+    for number, raw in enumerate(said_lines, 1):
         said = raw
-        for pager in texts.pagination:
-            said = pager.pattern.sub("", said)
+        for pattern in pagers:
+            said = pattern.sub("", said)
         said = said.rstrip()
-        if not said or texts.leading_prompt.match(said) or texts.noise.search(said.strip()):
+        if not said or texts.leading_prompt.match(said) or (noise is not None and noise.search(said.strip())):
             continue
-        if _NOT_TEXT.search(said):
+        if odd and _NOT_TEXT.search(said):
             raise Line(number, _NOT_TEXT.sub("?", said)).unclear("not text")
         yield Line(number, said)
+
+
+@lru_cache
+def _at_line_ends(pattern: re.Pattern[str]) -> re.Pattern[str]:
+    """A pattern for the end of a text, for the ends of its lines."""
+    return re.compile(pattern.pattern.replace(r"\Z", "$"), pattern.flags | re.MULTILINE)
 
 
 def without_names(text: str) -> str:
