@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import stat
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -11,10 +12,12 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
+import trustbridge.cli
 from trustbridge.cli import clusterview, opened, passwords
 from trustbridge.cli.cluster import app
 from trustbridge.cli.passwords import cluster_credentials
 from trustbridge.cucm.credentials import Credentials, Realm, Secret
+from trustbridge.cucm.https import Patience
 from trustbridge.cucm.model import ClusterEntry, NodeIdentity
 from trustbridge.errors import NotNow, SettingsError, TrustbridgeError, Unreachable
 from trustbridge.pki.issue import Organisation, self_signed
@@ -242,6 +245,18 @@ def test_another_cluster_under_the_same_name_does_not_get_the_first_ones_passwor
     assert cluster_credentials(ENTRY, state) == Credentials()
 
 
+def test_passwords_leave_the_environment_when_a_command_begins(state: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TRUSTBRIDGE_SOURCE_OS_PASSWORD", "given")
+    monkeypatch.setenv("TRUSTBRIDGE_SFTP_PASSWORD", "given too")
+    assert CliRunner().invoke(trustbridge.cli.app, ["cluster", "list"]).exit_code == 0
+    assert not [name for name in os.environ if name.startswith("TRUSTBRIDGE_") and name.endswith("_PASSWORD")]
+    assert cluster_credentials(ENTRY, state) == Credentials(Secret("given"), None)
+    assert cluster_credentials(ENTRY, state) == Credentials(Secret("given"), None)
+    assert passwords.read_password("bulk", None) == "given too"
+    assert CliRunner().invoke(trustbridge.cli.app, ["cluster", "list"]).exit_code == 0
+    assert cluster_credentials(ENTRY, state) == Credentials()
+
+
 def test_a_person_at_a_terminal_is_asked_and_may_go_without(state: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[str] = []
 
@@ -328,7 +343,10 @@ def test_an_expiry_says_how_long_and_in_which_colour() -> None:
     assert clusterview.as_csv([row(10)]).splitlines()[1].endswith("other: TVS-trust")
 
 
-def test_an_interface_nobody_answers_is_a_line_with_what_to_do_and_an_exit_code(state: Path) -> None:
+def test_an_interface_nobody_answers_is_a_line_with_what_to_do_and_an_exit_code(
+    state: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("trustbridge.cucm.access.Patience", lambda: Patience(connect=0.2, attempts=1))
     Inventory(state).add(ClusterEntry("source", "127.0.0.1", "a", "b", ssh_port=1, https_port=1, http_port=1))
     PasswordFile(state).keep("source", Credentials(Secret("x"), None))
     result = CliRunner().invoke(app, ["test", "source", "--json"])

@@ -11,6 +11,7 @@ from trustbridge import __version__
 from trustbridge.cli import bulk, cluster, exchange, lab, sftp, tvs
 from trustbridge.cli.demo import demo
 from trustbridge.cli.inspect import inspect_command
+from trustbridge.cli.passwords import take_environment
 from trustbridge.errors import TrustbridgeError
 
 #: Exit code for a fault of the program itself (sysexits' EX_SOFTWARE), and for Ctrl-C (128 + SIGINT).
@@ -55,6 +56,7 @@ def _root(
     ] = False,
 ) -> None:
     """Options that stand before a command."""
+    take_environment()
 
 
 def main() -> None:

@@ -24,6 +24,32 @@ STANDARD_INPUT = Path("-")
 PASSWORD_VARIABLE = "TRUSTBRIDGE_SFTP_PASSWORD"  # noqa: S105 - the name of a variable
 
 
+#: What `take_environment` took, by the names of the variables.
+_taken: dict[str, str] = {}
+
+
+def take_environment() -> None:
+    """Take passwords out of the environment, so that no program which this one starts is given them.
+
+    Libraries start some unasked: to find OpenSSL's companions, asyncssh has ctypes run ldconfig.
+    """
+    _taken.clear()
+    for name in [name for name in os.environ if name.startswith("TRUSTBRIDGE_") and name.endswith("_PASSWORD")]:
+        _taken[name] = os.environ.pop(name)
+
+
+def _given(name: str) -> str | None:
+    """A password of the environment; None where it holds none of that name.
+
+    Raises:
+        SettingsError: it is empty.
+    """
+    found = os.environ.get(name, _taken.get(name))
+    if found == "":
+        raise SettingsError(f"${name} is empty: it should be the password")
+    return found
+
+
 def read_password(whose: str, file: Path | None, *, new: bool = False) -> str:
     """A password from `file` (its first line), else the environment, else a question at the terminal.
 
@@ -36,10 +62,8 @@ def read_password(whose: str, file: Path | None, *, new: bool = False) -> str:
     """
     if file is not None:
         return password_in(file)
-    if PASSWORD_VARIABLE in os.environ:
-        if not os.environ[PASSWORD_VARIABLE]:
-            raise SettingsError(f"${PASSWORD_VARIABLE} is empty: it should be the password")
-        return os.environ[PASSWORD_VARIABLE]
+    if (given := _given(PASSWORD_VARIABLE)) is not None:
+        return given
     if not sys.stdin.isatty():
         raise SettingsError(
             f"there is no password for {whose}, and no terminal to ask at",
@@ -144,11 +168,8 @@ def _cluster_password(entry: ClusterEntry, realm: Realm, folder: Path, ask: bool
     from trustbridge.cucm.credentials import Secret, variable
     from trustbridge.storage.passwordfile import PasswordFile
 
-    name = variable(entry.name, realm)
-    if name in os.environ:
-        if not os.environ[name]:
-            raise SettingsError(f"${name} is empty: it should be the password")
-        return Secret(os.environ[name])
+    if (given := _given(variable(entry.name, realm))) is not None:
+        return Secret(given)
     kept = system_keyring().get(entry.name, realm, user_of(entry, realm)) or PasswordFile(folder).get(entry.name).of(
         realm
     )
