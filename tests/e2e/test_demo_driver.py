@@ -6,6 +6,7 @@ import asyncio
 import importlib
 import json
 import subprocess
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -94,7 +95,11 @@ def test_the_other_way_round_to_read_and_to_keep(demo: Demo, tmp_path: Path) -> 
     assert {path.name for path in kept.iterdir()} >= {"known_hosts", "known_certificates.json", "exchanges"}
     assert kept.stat().st_mode & 0o077 == 0
     (record,) = (kept / "exchanges").iterdir()
-    assert '"event": "finished"' in (record / "journal.jsonl").read_text()
+    events = [json.loads(line) for line in (record / "journal.jsonl").read_text().splitlines()]
+    assert events[-1]["event"] == "finished"
+    written = [event["what"] for event in events if event["event"] == "write"]
+    assert sum(what.startswith("bulk import of") for what in written) == 2
+    assert not any(what.startswith("reset") for what in written)  # it is the exchange's record
 
 
 @pytest.mark.parametrize("option", ["--source-release", "--destination-release"])
@@ -132,6 +137,18 @@ def test_a_tvs_that_is_down_is_exit_code_1(
     }
     assert any(item["seen"].startswith("src-sub1: no answer") for item in found["expectations"])
     assert found["registered"] == {SOURCE: 1, DESTINATION: 1}  # by the other TVS of the group
+
+
+# Through the driver alone.
+
+
+def test_the_driven_rehearsal_knows_no_lab() -> None:
+    """Whatever it loads, it has no lab to look into, nor a lab's services."""
+    code = "import sys, trustbridge.migration.rehearsal; print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    loaded = {name for name in done.stdout.split() if name.startswith("trustbridge.")}
+    assert "trustbridge.cucm.cluster" in loaded
+    assert not {name for name in loaded if name.split(".")[1] in ("lab", "services", "cli")}
 
 
 # Expectations that fail.

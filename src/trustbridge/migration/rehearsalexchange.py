@@ -105,12 +105,13 @@ class RehearsedExchange:
             folder / free_name(folder, plan.clusters), plan, address if plan.sftp else None, _now()
         )
         with record.locked():
+            watcher = _Told(self._told)
+            exchange = Exchange(record, by_name, clock=_now, sftp=self._sftp, surveys=surveys, watcher=watcher)
             self._record = record
-            exchange = Exchange(
-                record, by_name, clock=_now, sftp=self._sftp, surveys=surveys, watcher=_Told(self._told)
-            )
-            await exchange.run()
-            self._record = None
+            try:
+                await exchange.run()
+            finally:
+                self._record = None
         bundles = None
         if plan.method is Method.BULK:
             async with self._directory() as directory:
