@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import importlib
 import json
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -137,6 +138,16 @@ def test_a_tvs_that_is_down_is_exit_code_1(
     }
     assert any(item["seen"].startswith("src-sub1: no answer") for item in found["expectations"])
     assert found["registered"] == {SOURCE: 1, DESTINATION: 1}  # by the other TVS of the group
+
+
+def test_ctrl_c_in_the_middle_of_the_exchange_leaves_nothing(prepared: Prepared, tmp_path: Path) -> None:
+    more = programs.quick(prepared.folder)
+    process = programs.start(tmp_path, "demo", "--through-driver", "--json", "-n", "3", alone=True, more=more)
+    programs.until(lambda: any((tmp_path / "tmp").glob("*/driver/exchanges/*/journal.jsonl")), process)
+    done = programs.ended(process, signal.SIGINT)
+    assert done.returncode == 130
+    assert (done.stdout, done.stderr) == ("", "")
+    assert list((tmp_path / "tmp").iterdir()) == []
 
 
 # Through the driver alone.
