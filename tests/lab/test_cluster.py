@@ -153,6 +153,7 @@ def test_a_non_secure_cluster_knows_no_secure_phone(source: Cluster) -> None:
 def test_whoever_listens_is_told_of_each_change(source: Cluster) -> None:
     told: list[str] = []
     source.changed.append(lambda: told.append("."))
+    source.stores_changed.append(lambda: told.append("stores"))
     for change in (
         lambda: source.set_security("non-secure"),
         lambda: source.set_prepare_for_rollback(True),
@@ -160,7 +161,7 @@ def test_whoever_listens_is_told_of_each_change(source: Cluster) -> None:
         lambda: source.upload_trust(Store.CAPF_TRUST, stranger()),
     ):
         change()
-    assert len(told) == 4
+    assert told == [".", ".", ".", "stores"]
 
 
 # Signers.
@@ -398,7 +399,7 @@ def test_from_12_5_on_an_upload_to_callmanager_trust_restarts_phones_once(
 def test_several_uploads_are_kept_together_or_not_at_all(source: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
     both = [stranger("one"), stranger("two")]
     told: list[str] = []
-    source.changed.append(lambda: told.append("."))
+    source.stores_changed.append(lambda: told.append("."))
     with monkeypatch.context() as patch:
         limit(patch, 1)
         with pytest.raises(OSError, match="No space left"):
@@ -517,7 +518,7 @@ def test_an_import_cut_off_between_two_files_and_run_again_ends_the_same(
         copied(untouched, folder)
         cluster = prepared.cluster(folder, "src")
         told: list[str] = []
-        cluster.changed.append(lambda told=told: told.append("."))  # type: ignore[misc] # the default binds it
+        cluster.stores_changed.append(lambda told=told: told.append("."))  # type: ignore[misc] # the default binds it
         with pytest.MonkeyPatch.context() as patch:
             limit(patch, cut)
             try:

@@ -98,7 +98,9 @@ class Cluster:
         self.ports = ports
         self.folder = folder
         self.clock = clock
+        #: Told that mode, parameters or devices are others now; and that trust stores are.
         self.changed: list[Callable[[], None]] = []
+        self.stores_changed: list[Callable[[], None]] = []
         self.restart_phones: Callable[[], None] = lambda: None
         self._vouched: tuple[tuple[tuple[Store, tuple[Entry, ...]], ...], VouchIndex] | None = None
         self.accounts = Accounts(folder / "accounts.json")
@@ -113,6 +115,8 @@ class Cluster:
         folders = {node.name: self._node(node.name) / "trust" for node in definition.nodes}
         held = read_stores(folders.values())
         self.stores = {node: held[place] for node, place in folders.items()}
+        #: What this process has written to each node's folder; empty where it is not sure.
+        self._on_disk: dict[str, TrustStores] = {}
 
     # State on disk.
 
@@ -325,9 +329,16 @@ class Cluster:
                 stores[node] = published.with_entries(Store.CAPF_TRUST, held.entries(Store.CAPF_TRUST))
         # Subscribers first: once the publisher's folder says so, so does every node's.
         in_order = sorted(stores, key=lambda name: name == self.publisher)
-        write_stores({self._node(node) / "trust": stores[node] for node in in_order})
+        before, self._on_disk = self._on_disk, {}  # known again only when all of it is written
+        folders = {node: self._node(node) / "trust" for node in in_order}
+        write_stores(
+            {folders[node]: stores[node] for node in in_order},
+            {folders[node]: held for node, held in before.items()},
+        )
         self.stores = stores
-        self._tell()
+        self._on_disk = {node: held.copy() for node, held in stores.items()}
+        for listener in self.stores_changed:
+            listener()
 
     # Bulk certificate management, on the publisher.
 

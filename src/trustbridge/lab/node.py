@@ -91,6 +91,7 @@ class Node:
         )
         await self.start_https()
         self.cluster.changed.append(self.refresh)
+        self.cluster.stores_changed.append(self.refresh_stores)
 
     async def start_https(self) -> None:
         """Start what answers over HTTPS.
@@ -181,19 +182,23 @@ class Node:
         return [entry.certificate for entry in self.cluster.stores[self.name].entries(Store.CAPF_TRUST)]
 
     def refresh(self) -> None:
-        """Take up what changed in the cluster: stores, mode, parameters. Nobody is disconnected."""
-        if self._tvs is not None:
-            self._tvs.set_answer(self.cluster.vouch_index(self.name).answer)
+        """Take up what changed in the cluster: mode, parameters, devices. Nobody is disconnected."""
+        self.refresh_stores()
         if self.files is not None:
             self.files.rebuild()
-        if self._secure_registrar is not None:
-            authorities = self._phone_authorities()
-            if set(authorities) != set(self._secure_registrar.client_authorities):
-                self._secure_registrar.client_authorities = authorities
         identity = self._tls(Unit.TOMCAT)
         if self._https is not None and identity != self._https_identity:
             self._https_identity = identity
             self._https.set_identity(identity)
+
+    def refresh_stores(self) -> None:
+        """Take up what the node's trust stores hold now; trust lists do not depend on them."""
+        if self._tvs is not None:
+            self._tvs.set_answer(self.cluster.vouch_index(self.name).answer)
+        if self._secure_registrar is not None:
+            authorities = self._phone_authorities()
+            if set(authorities) != set(self._secure_registrar.client_authorities):
+                self._secure_registrar.client_authorities = authorities
 
     async def stop_service(self, name: str) -> None:
         """Stop one service, as an outage; it stays down until the node starts again. KeyError when it does not run."""
@@ -203,6 +208,7 @@ class Node:
         """Stop everything; again, nothing happens."""
         if self.refresh in self.cluster.changed:
             self.cluster.changed.remove(self.refresh)
+            self.cluster.stores_changed.remove(self.refresh_stores)
         if SSH in self.services:
             await self.stop_service(SSH)  # first: a session may be about to start one of the others
         stopping = [self.services.popitem()[1] for _ in list(self.services)]

@@ -29,8 +29,11 @@ _BY_HAND: Final = "uploaded"
 _BLOCK: Final = re.compile(r"-----BEGIN CERTIFICATE-----[^-]*-----END CERTIFICATE-----")
 
 
-def write_stores(held: Mapping[Path, TrustStores]) -> None:
+def write_stores(held: Mapping[Path, TrustStores], before: Mapping[Path, TrustStores] | None = None) -> None:
     """Make each folder hold just what its stores hold, folder by folder in this order; again, nothing moves.
+
+    Args:
+        before: what folders are known to hold: stores with the very same entries are passed over unread.
 
     Raises:
         OSError: a folder can't be written; those before it are.
@@ -41,8 +44,12 @@ def write_stores(held: Mapping[Path, TrustStores]) -> None:
         for store in Store:
             entries = stores.entries(store)
             place = folder / store
-            place.mkdir(mode=atomicfile.PRIVATE_FOLDER, exist_ok=True)
             path = place / STORE_FILE
+            if before and folder in before and before[folder].entries(store) is entries:
+                if entries:
+                    written[store].append((entries, path))
+                continue
+            place.mkdir(mode=atomicfile.PRIVATE_FOLDER, exist_ok=True)
             same = next((there for known, there in written[store] if known == entries), None)
             if same is not None:
                 atomicfile.share(same, path)

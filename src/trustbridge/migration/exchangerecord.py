@@ -229,6 +229,10 @@ class ExchangeRecord:
         """What this exchange has changed and not taken back, in order."""
         return tuple(self._additions)
 
+    def tells_of(self, addition: Addition) -> bool:
+        """Whether an addition is recorded, and not taken back."""
+        return addition in self._additions
+
     @property
     def finished(self) -> bool:
         """Whether every step was done."""

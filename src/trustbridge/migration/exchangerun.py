@@ -77,6 +77,10 @@ class Exchange:
         self._sftp = sftp
         self._surveys = dict(surveys or {})
         self._watcher = watcher or Unwatched()
+        #: By cluster, what this exchange means to bring to its stores.
+        self._meant: dict[str, set[tuple[Store, Certificate]]] = defaultdict(set)
+        for goal in record.plan.goals:
+            self._meant[goal.importer].add((goal.store, goal.certificate))
 
     async def run(self) -> None:
         """Do what is left to do. Steps of one kind run on all clusters at once; the next kind waits for all of them.
@@ -183,8 +187,13 @@ class Exchange:
 
     async def _upload_to(self, step: Step, cluster: Cluster, place: str, goals: Sequence[Goal]) -> None:
         stores = tuple(dict.fromkeys(goal.store for goal in goals))
-        held = await stores_of(cluster, place, stores)
         before = self.record.before(step, place)
+        surveyed = self._surveys.get(cluster.name)
+        if before is None and place and surveyed is not None and place in surveyed.capf_trust:
+            # Read for the plan just now, and no step before this one touches it.
+            held = [TrustedCertificate(place, Store.CAPF_TRUST, one) for one in surveyed.capf_trust[place]]
+        else:
+            held = await stores_of(cluster, place, stores)
         if before is None:
             before = self._keep_before(step, place, held)
         else:
@@ -224,8 +233,7 @@ class Exchange:
         """Record what has come since `before`, and what had to make way, as far as this exchange means it."""
         plan = self.record.plan
         there = {(one.store, one.certificate) for one in held}
-        known = set(self.record.additions())
-        meant = {(goal.store, goal.certificate) for goal in plan.goals if goal.importer == step.cluster}
+        meant = self._meant[step.cluster]
         found: dict[Addition, None] = {}
         for store, certificate in sorted(there, key=lambda one: (one[0], one[1].subject)):
             if (str(store), certificate.sha256) in before:
@@ -243,7 +251,7 @@ class Exchange:
                     was = (str(goal.store), certificate.sha256) in before
                     if was and (goal.store, certificate) not in there:
                         found[Addition(step.cluster, place, goal.store, certificate, gone=True)] = None
-        self.record.added([one for one in found if one not in known], self._clock())
+        self.record.added([one for one in found if not self.record.tells_of(one)], self._clock())
 
     def _all_there(self, step: Step, lacking: Sequence[Goal]) -> None:
         if not lacking:

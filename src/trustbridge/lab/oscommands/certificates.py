@@ -120,14 +120,14 @@ async def show_list(view: NodeView, rest: str) -> Command:
     if view.profile.certificate_listing == "lines":
         yield table(f"{one.path}: {_description(one, kind)}" for one in filed)
         return
-    for one in filed:
-        yield (
-            f"Unit: {one.unit}\n"
-            f"Type: {kind}\n"
-            f"Name: {one.name}\n"
-            f"Issuer: {_commas(one.certificate.issuer)}\n"
-            f"Expires: {date_with_zone(one.certificate.not_after)}\n\n"
-        )
+    yield "".join(
+        f"Unit: {one.unit}\n"
+        f"Type: {kind}\n"
+        f"Name: {one.name}\n"
+        f"Issuer: {_commas(one.certificate.issuer)}\n"
+        f"Expires: {date_with_zone(one.certificate.not_after)}\n\n"
+        for one in filed
+    )
 
 
 def _description(one: FiledCertificate, kind: str) -> str:
