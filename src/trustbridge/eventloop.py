@@ -1,4 +1,4 @@
-"""The event loop everything runs on: uvloop where it is installed, else asyncio's own; and work that is done together."""
+"""The event loop everything runs on, uvloop where it is installed; and work that is done together in it."""
 
 from __future__ import annotations
 

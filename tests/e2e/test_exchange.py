@@ -20,6 +20,7 @@ from tests.lab.prepared import LiveLab, Prepared, lab_definition, phones
 from typer.testing import CliRunner, Result
 
 from trustbridge.cli import app
+from trustbridge.cli.passwords import PASSWORD_VARIABLE
 from trustbridge.lab.cluster import Cluster as LabCluster
 from trustbridge.pki.certificate import Certificate
 from trustbridge.pki.issue import Organisation, self_signed
@@ -38,8 +39,13 @@ def lab(prepared: Prepared, folder: Path, source: str = "12.5", destination: str
     return LiveLab(prepared.lab(folder / "lab", definition))
 
 
+#: Passwords in the environment of each command, which takes them out of its own when it begins.
+ENVIRONMENT: dict[str, str] = {}
+
+
 def known(live: LiveLab) -> None:
     """Name the lab's clusters, and keep their passwords."""
+    ENVIRONMENT[PASSWORD_VARIABLE] = live.lab.sftp_password
     state = load().state_folder
     for cluster in live.lab.clusters.values():
         Inventory(state).add(entry_of(cluster), replace=True)
@@ -47,10 +53,9 @@ def known(live: LiveLab) -> None:
 
 
 @pytest.fixture
-def live(prepared: Prepared, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[LiveLab]:
+def live(prepared: Prepared, tmp_path: Path) -> Iterator[LiveLab]:
     with lab(prepared, tmp_path) as live:
         known(live)
-        monkeypatch.setenv("TRUSTBRIDGE_SFTP_PASSWORD", live.lab.sftp_password)
         yield live
 
 
@@ -60,7 +65,7 @@ def sftp(live: LiveLab) -> str:
 
 
 def command(*arguments: str) -> Result:
-    return CliRunner().invoke(app, ["exchange", *arguments], catch_exceptions=True)
+    return CliRunner(env=ENVIRONMENT).invoke(app, ["exchange", *arguments], catch_exceptions=True)
 
 
 def did(*arguments: str) -> Any:
@@ -110,14 +115,12 @@ def expected(live: LiveLab, before: Held, *, capf_trust: bool = True) -> Held:
 def test_exchanged_and_taken_back(
     prepared: Prepared,
     tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
     source: str,
     destination: str,
     by: str,
 ) -> None:
     with lab(prepared, tmp_path, source, destination) as live:
         known(live)
-        monkeypatch.setenv("TRUSTBRIDGE_SFTP_PASSWORD", live.lab.sftp_password)
         before = stores(live)
         done = did("run", "source", "destination", "--by", by, "--sftp", sftp(live), "--accept", "TB145")
         assert (done["state"], done["method"]) == ("finished", by)
@@ -185,7 +188,7 @@ def started(state: Path, *arguments: str) -> subprocess.Popen[str]:
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-        env={**os.environ, "XDG_STATE_HOME": str(state)},
+        env={**os.environ, **ENVIRONMENT, "XDG_STATE_HOME": str(state)},
     )
 
 
@@ -242,11 +245,10 @@ def test_no_secret_is_in_the_record_or_in_what_is_shown(live: LiveLab) -> None:
 
 
 @pytest.fixture
-def many(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[LiveLab]:
+def many(tmp_path: Path) -> Iterator[LiveLab]:
     """Four clusters of two nodes, 12.5 and 15 in turn."""
     with LiveLab(large.make(tmp_path / "lab", large.definition(4, 2))) as live:
         known(live)
-        monkeypatch.setenv("TRUSTBRIDGE_SFTP_PASSWORD", live.lab.sftp_password)
         yield live
 
 
