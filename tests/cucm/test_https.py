@@ -456,6 +456,19 @@ def test_the_bare_client_serves_other_libraries_and_checks_the_same_pin(tmp_path
     world(test, tmp_path)
 
 
+def test_bytes_that_were_spoiled_on_their_way_are_noise_and_a_connection_that_ends_is_none() -> None:
+    spoiled = ssl.SSLError(1, "[SSL: DECRYPTION_FAILED_OR_BAD_RECORD_MAC] decryption failed or bad record mac")
+    wrapped = httpx.ReadError("")
+    wrapped.__cause__ = spoiled
+    for error in (spoiled, wrapped):
+        ours = translated(error, "POST /x", QUICK, unknown=True)
+        assert type(ours) is Garbled
+        assert "not what was sent (POST /x)" in ours.message
+        assert "not known" in ours.hint
+    ended = ssl.SSLEOFError(8, "EOF occurred in violation of protocol")
+    assert type(translated(ended, "POST /x", QUICK)) is Unreachable
+
+
 def _subclasses(kind: type[Exception]) -> set[type[Exception]]:
     return {kind}.union(*map(_subclasses, kind.__subclasses__()))
 

@@ -453,6 +453,18 @@ def test_a_connection_that_breaks_once_is_made_again(world: World, port: str, re
     assert world.front.wires[port].taken == before + 2
 
 
+@pytest.mark.parametrize("fault", [Garble(), Reset(), Close(), HalfClose()], ids=lambda fault: type(fault).__name__)
+def test_a_read_over_a_connection_that_went_bad_is_asked_again_over_another(world: World, fault: Fault) -> None:
+    async def reads(cluster: Cluster) -> None:
+        await cluster.security_mode()
+        before = world.front.wires[HTTPS].taken
+        world.front.strike(HTTPS, fault)
+        assert await cluster.security_mode() == "mixed"
+        assert world.front.wires[HTTPS].taken == before + 1
+
+    world.drive(reads, credentials=world.credentials("app"))
+
+
 def test_a_session_that_breaks_between_two_reads_is_opened_anew_unseen(world: World) -> None:
     async def reads(cluster: Cluster) -> None:
         await cluster.security_mode()

@@ -161,6 +161,11 @@ class Wire:
             else:
                 connection.strike(fault if self._times is None else None)
 
+    async def strike(self, fault: Fault) -> None:
+        """This goes wrong with connections that stand; the next ones are well."""
+        for connection in list(self._connections):
+            connection.strike(fault)
+
     async def divert(self, target: Address, inside: TlsIdentity | None) -> None:
         """Connections go elsewhere from now on; those that stand are reset, so that nobody is asked on an old one."""
         self.target, self.inside = target, inside
@@ -465,6 +470,10 @@ class Front:
     def say(self, port: str, target: Address) -> None:
         """Somebody else answers there from now on."""
         self._do(self.wires[port].divert(target, None))
+
+    def strike(self, port: str, fault: Fault) -> None:
+        """This goes wrong on connections that stand; the next ones are well."""
+        self._do(self.wires[port].strike(fault))
 
     def cut(self, port: str) -> None:
         """Reset the connections that stand there; the next ones are well."""
