@@ -352,7 +352,7 @@ def _reason(causes: Iterable[BaseException]) -> str:
         if isinstance(cause, ssl.SSLError):
             if not _is_tls(cause):
                 continue
-            return _printable((cause.reason or str(cause)).lower().replace("_", " "))
+            return _printable((getattr(cause, "reason", None) or str(cause)).lower().replace("_", " "))
         if isinstance(cause, socket.gaierror):
             return _printable(cause.strerror or str(cause))
         if isinstance(cause, OSError) and cause.errno:
