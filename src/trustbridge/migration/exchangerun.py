@@ -276,7 +276,7 @@ def absent(goals: Iterable[Goal], held: Iterable[TrustedCertificate]) -> list[Go
 
 
 async def to_their_end(work: Iterable[Coroutine[Any, Any, None]]) -> None:
-    """Let each come to its end, whatever becomes of the others; then raise the first error, with how many more came.
+    """Let each come to its end, whatever becomes of the others; then raise the first error, with the others' words.
 
     One cluster's trouble is no reason to cut another one off in the middle of a step.
     """
@@ -286,7 +286,8 @@ async def to_their_end(work: Iterable[Coroutine[Any, Any, None]]) -> None:
         raise faults[0]
     if failed:
         first = failed[0]
-        if isinstance(first, TrustbridgeError) and len(failed) > 1:
-            first.message = f"{first.message}; and {len(failed) - 1} more: {failed[1]}"
+        others = dict.fromkeys(str(one) for one in failed if str(one) != str(first))
+        if isinstance(first, TrustbridgeError) and others:
+            first.message = f"{first.message}; and elsewhere: {'; '.join(others)}"
             first.args = (first.message,)
         raise first
