@@ -14,7 +14,7 @@ import pytest
 import uvloop
 
 from trustbridge.clients.fetch import http_get, tftp_get
-from trustbridge.errors import Unreachable
+from trustbridge.errors import Refused, Unreachable
 from trustbridge.services.provisioning import start_provisioning
 from trustbridge.services.tftp import start_tftp
 from trustbridge.wire.tftp import Ack, Data, Error, OptionAck, ReadRequest, decode, encode
@@ -220,6 +220,12 @@ def test_options_a_server_refuses_are_left_out_in_a_second_try() -> None:
     got, sent = fetched(behave)
     assert got == b"plain"
     assert [decode(data) for data in sent[1:]] == [ReadRequest("a"), Ack(1)]
+
+
+def test_another_error_is_somebody_who_says_no() -> None:
+    with pytest.raises(Refused, match=r"error 2: 'Access violation'"):
+        fetched(lambda data, number: [encode(Error(2, "Access violation"))])
+    assert fetched(lambda data, number: [encode(Error(1, "File not found"))])[0] is None
 
 
 def test_lost_packets_are_sent_again() -> None:

@@ -141,6 +141,14 @@ def test_when_no_server_answers_the_phone_says_so_and_registers_where_it_was(
     assert phone.flash.checksum() == before
 
 
+def test_a_server_that_answers_with_an_error_is_told_from_a_silent_one(phone: LabPhone, around: Surroundings) -> None:
+    asyncio.run(phone.boot())
+    around.http = Unreachable("HTTP is down")
+    around.tftp = Refused("TFTP: it answered error 2")
+    assert asyncio.run(phone.boot()).refusal is Refusal.NO_TFTP_ANSWER
+    assert phone.status[-1][1] == "TFTP Error"
+
+
 def test_without_dhcp_the_phone_keeps_working_where_it_was(phone: LabPhone, around: Surroundings) -> None:
     asyncio.run(phone.boot())
     around.lease = Unreachable("nobody")

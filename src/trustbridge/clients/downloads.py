@@ -126,6 +126,7 @@ class TftpDownload:
         content: what has arrived.
         failure: with FAILED, what was wrong.
         packet: what was sent last and is to be sent again when nothing comes: the request, then ACKs.
+        error: with FAILED: the server answered with an error, so that somebody is there.
         options_refused: with FAILED: the server does not like the options; another try without may do.
     """
 
@@ -138,6 +139,7 @@ class TftpDownload:
         self.outcome = Outcome.RUNNING
         self.content = bytearray()
         self.failure = ""
+        self.error = False
         self.options_refused = False
         self._max_bytes = max_bytes
         self._asked = blksize
@@ -216,6 +218,7 @@ class TftpDownload:
         if code == ErrorCode.FILE_NOT_FOUND:
             self.outcome = Outcome.NOT_FOUND
             return
+        self.error = True
         self.options_refused = code == ErrorCode.OPTIONS_REFUSED and self._asked is not None
         self.give_up(f"it answered error {code}: {message!r:.120}")
 

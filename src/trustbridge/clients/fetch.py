@@ -13,7 +13,7 @@ from urllib.parse import quote
 
 from trustbridge.clients.addresses import numeric, system_words
 from trustbridge.clients.downloads import HttpAnswer, Outcome, TftpDownload
-from trustbridge.errors import Unreachable
+from trustbridge.errors import Refused, Unreachable
 from trustbridge.wire import tftp
 from trustbridge.wire.tftp import ErrorCode
 
@@ -100,7 +100,8 @@ async def tftp_get(
         The content; None when the server says that there is no such file (error 1).
 
     Raises:
-        Unreachable: nobody answers, another error, too much, or broken off.
+        Refused: the server answers with another error.
+        Unreachable: nobody answers, too much, or broken off.
     """
     what = f"TFTP: {name!r} from {host} port {port}"
     try:
@@ -120,6 +121,8 @@ def _result(what: str, download: HttpAnswer | TftpDownload) -> bytes | None:
         return None
     if download.outcome is Outcome.COMPLETE:
         return bytes(download.content)
+    if isinstance(download, TftpDownload) and download.error:
+        raise Refused(f"{what}: {download.failure}", _HINT)
     raise Unreachable(f"{what}: {download.failure or 'broken off'}", _HINT)
 
 

@@ -10,7 +10,7 @@ import httpx
 from trustbridge.clients.fetch import tftp_get
 from trustbridge.cucm.https import Patience, translated
 from trustbridge.cucm.model import ClusterEntry, Interface
-from trustbridge.errors import Garbled, Unreachable
+from trustbridge.errors import Garbled, Refused, Unreachable
 
 #: A trust list of a thousand certificates has 2 MB.
 MAX_FILE: Final = 16 * 1024 * 1024
@@ -61,7 +61,8 @@ async def over_tftp(entry: ClusterEntry, node: str, host: str, name: str, patien
     A server nobody hears of is given `Patience.connect`, a whole file `Patience.answer`.
 
     Raises:
-        Unreachable: nobody answers, another error than that there is no such file, or not the whole file in time.
+        Refused: the node answers with another error than that there is no such file.
+        Unreachable: nobody answers, or not the whole file in time.
     """
     here = f"{node} ({Interface.TFTP})"
     hint = f"Check address and port {entry.tftp_port} (UDP), and that Cisco Tftp runs on the node."
@@ -72,5 +73,5 @@ async def over_tftp(entry: ClusterEntry, node: str, host: str, name: str, patien
             )
     except TimeoutError as error:
         raise Unreachable(f"{here}: {name} was not whole within {patience.answer:g} s", hint) from error
-    except Unreachable as error:
-        raise Unreachable(f"{here}: {error.message.removeprefix('TFTP: ')}", hint) from error
+    except (Unreachable, Refused) as error:
+        raise type(error)(f"{here}: {error.message.removeprefix('TFTP: ')}", hint) from error

@@ -234,6 +234,7 @@ class LabPhone:
         """HTTP first, then TFTP, from each server in turn; the first that answers decides."""
         ports = self._network.ports
         failures: list[str] = []
+        answered = False
         for server in fetch.servers:
             try:
                 content = await http_get(
@@ -260,7 +261,8 @@ class LabPhone:
                 return Downloaded(fetch.name, content, server)
             except TrustbridgeError as error:
                 failures.append(error.message)
-        return DownloadFailed(fetch.name, "; ".join(failures) or "no server to ask")
+                answered = answered or isinstance(error, Refused)
+        return DownloadFailed(fetch.name, "; ".join(failures) or "no server to ask", answered)
 
     async def _ask(self, ask: AskTvs, procedure: Procedure) -> Event:
         refused: list[tuple[Refusal, str]] = []

@@ -54,10 +54,11 @@ class Downloaded:
 
 @dataclass(frozen=True, slots=True)
 class DownloadFailed:
-    """No server of option 150 answered for `name`."""
+    """No server of option 150 gave `name`; `error`: one answered, and said that it can't."""
 
     name: str
     reason: str
+    error: bool = False
 
 
 @dataclass(frozen=True, slots=True)

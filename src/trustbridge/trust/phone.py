@@ -216,7 +216,7 @@ class Phone:
 
     def _download_failed(self, event: DownloadFailed) -> list[Command]:
         self._refuse(Refusal.NO_TFTP_ANSWER, f"{event.name}: {event.reason}")
-        return [ShowStatus("TFTP Timeout"), *self._register()]
+        return [ShowStatus("TFTP Error" if event.error else "TFTP Timeout"), *self._register()]
 
     def _downloaded(self, event: Downloaded) -> list[Command]:
         if event.content is None:
