@@ -70,7 +70,8 @@ def command(*arguments: str) -> Result:
 
 def did(*arguments: str) -> Any:
     """What a command says as JSON, which came to a good end."""
-    done = command(*arguments, "--json")
+    meant = ("--yes",) if arguments[0] in ("run", "undo") and "--yes" not in arguments else ()
+    done = command(*arguments, *meant, "--json")
     assert done.exit_code == 0, (done.stdout, done.stderr, done.exception)
     return json.loads(done.stdout)
 
@@ -149,6 +150,11 @@ def test_a_plan_changes_nothing_and_says_what_stops_it(live: LiveLab) -> None:
     assert stores(live) == before
     assert list(live.lab.exchange_folder.iterdir()) == []
     assert did("status") == []
+    for unasked in ((), ("--json",)):
+        arguments = ("run", "source", "destination", "--by", "certificates", "--accept", "TB145", *unasked)
+        assert "--yes" in str(getattr(command(*arguments).exception, "hint", ""))
+    assert did("status") == []
+    assert stores(live) == before
 
 
 def test_bundles_of_an_earlier_try_stop_it(live: LiveLab) -> None:

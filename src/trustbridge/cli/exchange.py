@@ -204,7 +204,7 @@ def run(
     )
     record = _interrupted(wanted, name)
     server = _sftp_settings(sftp, sftp_password_file, known=record)
-    done = eventloop.run(_run(wanted, record, name, server, ask=not yes and not as_json, quiet=as_json))
+    done = eventloop.run(_run(wanted, record, name, server, ask=not yes, quiet=as_json))
     if done is None:
         raise typer.Exit(1)
     if as_json:
@@ -246,7 +246,7 @@ async def _run(
             if not made.steps:
                 if not quiet:
                     typer.echo("Every certificate is where it belongs: there is nothing to do.")
-            elif ask and not _agreed("Do this now?"):
+            elif ask and not _agreed("Do this now?", quiet=quiet):
                 return None
             folder = _folder()
             chosen = check_name(name) if name is not None else free_name(folder, wanted.clusters)
@@ -304,7 +304,7 @@ def undo(
     if not as_json:
         exchangeview.show_undo(screen.console(), record)
     if not dry_run and not record.undone:
-        if not yes and not as_json and not _agreed("Take it back now?"):
+        if not yes and not _agreed("Take it back now?", quiet=as_json):
             raise typer.Exit(1)
         eventloop.run(_undo(record, quiet=as_json))
     if as_json:
@@ -449,13 +449,16 @@ def _now() -> datetime:
     return datetime.now(UTC)
 
 
-def _agreed(question: str) -> bool:
+def _agreed(question: str, *, quiet: bool) -> bool:
+    """Whether a person agrees; who sees only JSON has not been shown what to agree to."""
     import sys
 
     from trustbridge.errors import SettingsError
 
-    if not sys.stdin.isatty():
-        raise SettingsError("there is no terminal to ask at", "Say that you mean it: --yes.")
+    if quiet or not sys.stdin.isatty():
+        raise SettingsError(
+            "nobody can be asked here" if quiet else "there is no terminal to ask at", "Say that you mean it: --yes."
+        )
     return typer.confirm(question, err=True)
 
 
