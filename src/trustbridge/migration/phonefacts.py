@@ -19,7 +19,7 @@ class PhoneFacts:
         security_mode: 1 insecure, 2 authenticated, 3 encrypted; None where not known.
         status: where RisPort70 has heard of it; None where it has not.
         address: IP address; "" where not known.
-        itl, ctl: hash of the installed file, as its page shows it, upper case without separators; "" for none installed;
+        itl, ctl: hash of the installed file, as its page shows it, upper case without separators; "" for none there;
             None where not known.
         alternate_tftp: whether servers typed in by hand count (TB150); None where not known.
         tftp_servers: as its page shows them.
