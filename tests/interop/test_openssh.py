@@ -158,6 +158,8 @@ def test_our_client_does_all_it_does_with_a_real_server(server: Sshd) -> None:
                 os.utime(server.folder / name, (time.time() - age,) * 2)
             (server.folder / "folder").mkdir()
             (server.folder / "link").symlink_to("a.p12")
+        # The next writer, at its first write.
+        async with server.connect() as directory:
             await directory.write_atomic("b.p12", b"12")
             assert server.names() == sorted([fresh, "a.p12", "b.p12", "folder", "link"])
             assert [(file.name, file.size) for file in await directory.list()] == [("a.p12", 4), ("b.p12", 2)]
