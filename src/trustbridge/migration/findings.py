@@ -168,6 +168,12 @@ KINDS: Final[Mapping[str, Kind]] = MappingProxyType(
             "Phones refuse the TLS connection.",
             "Renew it, then let phones take the new ITL before they move (TB110).",
         ),
+        "TB114": Kind(
+            "the certificates phones trust were renewed together",
+            "Phones find neither the TVS nor the signer in the ITL they hold: they refuse all that the cluster sends.",
+            "See that phones take the new ITL before they move, else `utils itl reset localkey`. Next time: TVS first, "
+            "wait, CallManager last.",
+        ),
         "TB115": Kind(
             "answers live longer than the exchange",
             "A phone that got a positive answer keeps it for its time to live.",
@@ -182,6 +188,21 @@ KINDS: Final[Mapping[str, Kind]] = MappingProxyType(
             "a CTL file on a non-secure cluster",
             "Phones that have it must verify an ITL against it.",
             "Delete the stale file and exchange for its signer.",
+        ),
+        "TB122": Kind(
+            "phones do not hold the source's trust list",
+            "Without one they take the first that comes; with another one they trust neither side.",
+            "None needed without one. With another one, let them take the source's ITL (reset), or delete it by hand.",
+        ),
+        "TB123": Kind(
+            "models that keep their old CTL for ever",
+            "They know no Security by Default, and refuse a CTL whose signer has changed.",
+            "Delete the CTL of these phones by hand, before the move.",
+        ),
+        "TB124": Kind(
+            "the CTL is not what the release makes today",
+            "Secure phones lack the certificate that will sign or serve what they load.",
+            "utils ctl update CTLFile, restart Cisco Tftp and CallManager, reset the phones, then move.",
         ),
         "TB130": Kind(
             "a trust list over 64 KiB",
@@ -253,6 +274,16 @@ KINDS: Final[Mapping[str, Kind]] = MappingProxyType(
             "Whoever trusts the new certificate alone refuses the service.",
             "Restart the service on the node.",
         ),
+        "TB150": Kind(
+            "phones take their TFTP servers from elsewhere",
+            "They do not see a change of option 150, and stay where they are.",
+            "Clear Alternate TFTP on the phone, or change the scope it really uses; then reset.",
+        ),
+        "TB151": Kind(
+            "the destination does not know the device",
+            "Trust works, and the registration is rejected.",
+            "Create or export the devices to the destination first.",
+        ),
         "TB152": Kind(
             "the other cluster's CAPF certificate is not in CAPF-trust",
             "Phones with an LSC of that cluster do not register securely.",
@@ -267,6 +298,21 @@ KINDS: Final[Mapping[str, Kind]] = MappingProxyType(
             "a key is shorter than a FIPS cluster takes",
             "The cluster refuses the certificate, and phones with it.",
             "Renew it with a key of at least 2048 bits.",
+        ),
+        "TB160": Kind(
+            "models that ignore trust lists",
+            "They move without being asked; what they load is not verified.",
+            "None: know that nothing protects them, or stops them.",
+        ),
+        "TB161": Kind(
+            "the outcome of phones is not known",
+            "Nobody can tell what they trust: they are not registered, and show no page.",
+            "Visit them, or accept what comes.",
+        ),
+        "TB162": Kind(
+            "the estate is larger than a minute's RisPort70 calls",
+            "Following the move is slower than it; whoever asks more often is refused (`Exceeded allowed rate`).",
+            "Pace: 1000 names a call, 15 calls a minute for all that ask. Move in waves.",
         ),
         "TB170": Kind(
             "the destination does not vouch for the source",
