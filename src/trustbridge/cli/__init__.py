@@ -9,6 +9,7 @@ import typer
 
 from trustbridge import __version__
 from trustbridge.cli import bulk, cluster, exchange, lab, sftp, tvs
+from trustbridge.cli.check import check
 from trustbridge.cli.demo import demo
 from trustbridge.cli.inspect import inspect_command
 from trustbridge.cli.passwords import take_environment
@@ -39,6 +40,7 @@ app.add_typer(cluster.app, name="cluster", rich_help_panel="Exchange")
 app.add_typer(exchange.app, name="exchange", rich_help_panel="Exchange")
 app.add_typer(bulk.app, name="bulk", rich_help_panel="Exchange")
 app.add_typer(sftp.app, name="sftp", rich_help_panel="Exchange")
+app.command(rich_help_panel="Migrate")(check)
 app.add_typer(tvs.app, name="tvs", rich_help_panel="Trust")
 app.command("inspect", rich_help_panel="Trust")(inspect_command)
 
