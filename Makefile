@@ -30,7 +30,7 @@ demo: setup  ## the whole procedure between two lab clusters: phones strand, the
 
 programs:
 	@./tools/debian-packages openssl curl openssh-client openssh-server tftp-hpa \
-		kea-dhcp4-server kea-admin kea-ctrl-agent sip-tester postgresql
+		kea-dhcp4-server kea-admin kea-ctrl-agent dnsmasq-base isc-dhcp-server sip-tester postgresql
 
 test: setup programs lint types  ## style, types and every test
 	@$(BIN)/python -m pytest $(PYTEST)
