@@ -124,7 +124,7 @@ def _add_lab(folder: Path | None, replace: bool) -> None:
         cluster["name"]: ask_lab(folder, "Asking the lab", do="credentials", cluster=cluster["name"])
         for cluster in found["clusters"]
     }
-    entries = [_lab_entry(cluster, found["ports"], accounts[cluster["name"]]) for cluster in found["clusters"]]
+    entries = [lab_entry(cluster, found["ports"], accounts[cluster["name"]]) for cluster in found["clusters"]]
     inventory, passwords = Inventory(state_folder()), PasswordFile(state_folder())
     known = inventory.all()
     again = all(entry.name not in known or known[entry.name].publisher == entry.publisher for entry in entries)
@@ -135,7 +135,7 @@ def _add_lab(folder: Path | None, replace: bool) -> None:
     typer.echo(f"known now: {', '.join(entry.name for entry in entries)}; passwords are in {passwords.path} (0600)")
 
 
-def _lab_entry(cluster: dict[str, Any], ports: dict[str, int], accounts: dict[str, Any]) -> ClusterEntry:
+def lab_entry(cluster: dict[str, Any], ports: dict[str, int], accounts: dict[str, Any]) -> ClusterEntry:
     from trustbridge.cucm.model import ClusterEntry
 
     addresses = tuple((node["name"], node["address"]) for node in cluster["nodes"])

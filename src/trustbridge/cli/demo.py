@@ -148,7 +148,7 @@ async def _through_driver(lab: Lab, watcher: Watcher) -> Rehearsal:
 async def _premises(lab: Lab) -> Premises:
     """What an engineer would be told of the lab: addresses and accounts, as its control socket gives them."""
     from trustbridge import atomicfile
-    from trustbridge.cli.cluster import _lab_entry
+    from trustbridge.cli.cluster import lab_entry
     from trustbridge.cucm.credentials import Credentials, Secret
     from trustbridge.expectations import DESTINATION, SOURCE
     from trustbridge.lab.requests import LabRequests
@@ -160,7 +160,7 @@ async def _premises(lab: Lab) -> Premises:
     for cluster in told["clusters"]:
         accounts = await ask({"do": "credentials", "cluster": cluster["name"]}, lambda progress: None)
         passwords = Credentials(Secret(accounts["os"]["password"]), Secret(accounts["application"]["password"]))
-        sites[cluster["name"]] = Site(_lab_entry(cluster, told["ports"], accounts), passwords)
+        sites[cluster["name"]] = Site(lab_entry(cluster, told["ports"], accounts), passwords)
     return Premises(
         source=sites[SOURCE],
         destination=sites[DESTINATION],

@@ -9,11 +9,26 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from trustbridge.cli.exchangeoptions import (
+    Accept,
+    Authorities,
+    By,
+    CapfTrust,
+    Clusters,
+    Into,
+    Json,
+    Pairs,
+    PasswordFile,
+    RestartTvs,
+    Sftp,
+    Types,
+    Wanted,
+    Yes,
+    sftp_settings,
+)
 from trustbridge.cli.verify import verify
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from trustbridge.cucm.cluster import Cluster
     from trustbridge.cucm.model import Write
     from trustbridge.exchange.directory import SftpSettings
@@ -31,87 +46,6 @@ app = typer.Typer(
         "what was added."
     ),
 )
-
-Clusters = Annotated[list[str], typer.Argument(metavar="CLUSTER...", help="Two clusters or more.")]
-Pairs = Annotated[
-    list[str] | None, typer.Option("--pair", help="A:B: only these two exchange; may be given again. Else all pairs.")
-]
-Into = Annotated[str | None, typer.Option("--into", help="Each other cluster exchanges with this one, no other pair.")]
-Types = Annotated[
-    list[str] | None, typer.Option("--type", "-t", help="all, tftp, tomcat, capf or itlrecovery; may be given again.")
-]
-By = Annotated[
-    str | None,
-    typer.Option(
-        "--by",
-        help="bulk: the clusters' own bulk commands over SFTP. certificates: one by one, over REST or the command "
-        "line. Else what fits, and the plan says why.",
-    ),
-]
-Sftp = Annotated[
-    str | None,
-    typer.Option(
-        "--sftp",
-        metavar="USER@HOST[:PORT][/DIRECTORY]",
-        help="The SFTP server that all publishers reach, for bulk; `lab` or `lab:FOLDER` is that of a lab that is up.",
-    ),
-]
-PasswordFile = Annotated[
-    Path | None,
-    typer.Option(
-        "--sftp-password-file", help="Its first line is the password. Else $TRUSTBRIDGE_SFTP_PASSWORD, or a question."
-    ),
-]
-Accept = Annotated[
-    list[str] | None, typer.Option("--accept", metavar="ID", help="A finding that is not to stop it, such as TB145.")
-]
-CapfTrust = Annotated[
-    bool,
-    typer.Option(
-        help="Take CAPF to CAPF-trust of every node as well, where both clusters are in mixed mode (TB152); bulk "
-        "leaves that out."
-    ),
-]
-Authorities = Annotated[
-    bool, typer.Option("--authorities", help="Take along the authorities that CA-signed certificates need (TB141).")
-]
-RestartTvs = Annotated[bool, typer.Option("--restart-tvs", help="Restart TVS on every node afterwards (TB103).")]
-Json = Annotated[bool, typer.Option("--json", help="JSON instead of tables.")]
-Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
-
-
-class Wanted:
-    """What the options of `plan` and `run` ask for, read and checked."""
-
-    def __init__(
-        self,
-        clusters: Sequence[str],
-        pairs: Sequence[str] | None,
-        into: str | None,
-        types: Sequence[str] | None,
-        by: str | None,
-        accept: Sequence[str] | None,
-        *,
-        capf_trust: bool,
-        authorities: bool,
-        restart_tvs: bool,
-    ) -> None:
-        from trustbridge.errors import SettingsError
-        from trustbridge.migration.exchangeplan import Method
-        from trustbridge.migration.goals import pairs_of
-        from trustbridge.pki.units import BulkType, bulk_types
-
-        self.pairs = pairs_of(clusters, chosen=pairs or (), into=into)
-        self.clusters = tuple(dict.fromkeys((*clusters, *([into] if into else ()))))
-        named = [kind for name in types or ("all",) for kind in bulk_types(name)]
-        self.types = tuple(kind for kind in BulkType if kind in named)
-        if by is not None and by not in set(Method):
-            raise SettingsError(f"--by {by}: {' or '.join(Method)} is expected")
-        self.method = None if by is None else Method(by)
-        self.accepted = frozenset(one.upper() for one in accept or ())
-        self.capf_trust = capf_trust
-        self.authorities = authorities
-        self.restart_tvs = restart_tvs
 
 
 @app.command()
@@ -141,7 +75,7 @@ def plan(
     wanted = Wanted(
         clusters, pair, into, type, by, accept, capf_trust=capf_trust, authorities=authorities, restart_tvs=restart_tvs
     )
-    server = _sftp_settings(sftp, sftp_password_file)
+    server = sftp_settings(sftp, sftp_password_file)
 
     async def work() -> ExchangePlan:
         async with opened(wanted.clusters) as clusters:
@@ -203,7 +137,7 @@ def run(
         clusters, pair, into, type, by, accept, capf_trust=capf_trust, authorities=authorities, restart_tvs=restart_tvs
     )
     record = _interrupted(wanted, name)
-    server = _sftp_settings(sftp, sftp_password_file, known=record)
+    server = sftp_settings(sftp, sftp_password_file, known=record)
     done = eventloop.run(_run(wanted, record, name, server, ask=not yes, quiet=as_json))
     if done is None:
         raise typer.Exit(1)
@@ -408,35 +342,6 @@ def _interrupted(wanted: Wanted, name: str | None) -> ExchangeRecord | None:
         if same and not record.finished and not record.undoing:
             return record
     return None
-
-
-def _sftp_settings(
-    where: str | None, password_file: Path | None, *, known: ExchangeRecord | None = None
-) -> SftpSettings | None:
-    """The SFTP server, with its password; None where there is none to speak of."""
-    from trustbridge.cli import exchangeview
-    from trustbridge.cli.passwords import read_password
-    from trustbridge.exchange.directory import SftpSettings
-
-    if where is not None and (where == "lab" or where.startswith("lab:")):
-        from trustbridge.cli.lab import ask_lab
-
-        folder = where.partition(":")[2]
-        found = ask_lab(Path(folder) if folder else None, "Asking the lab", do="sftp server")
-        return SftpSettings(**found)
-    if where is None:
-        if known is None or known.plan.sftp is None:
-            return None
-        address = known.plan.sftp
-    else:
-        address = exchangeview.parse_sftp(where)
-    return SftpSettings(
-        host=address.host,
-        port=address.port,
-        username=address.username,
-        password=read_password(f"{address.username}@{address.host}", password_file),
-        directory=address.directory,
-    )
 
 
 def _folder() -> Path:
