@@ -45,6 +45,13 @@ class Settings(BaseModel):
         Field(description="labs, pinned host keys and what else is remembered"),
         AfterValidator(_absolute),
     ] = Path()
+    database_url: Annotated[
+        str,
+        Field(
+            description="where campaigns are kept, sqlite:///FILE or postgresql://USER@HOST/NAME; "
+            "empty: campaigns.db in the state folder"
+        ),
+    ] = ""
     log_level: Annotated[
         Literal["debug", "info", "warning", "error"], Field(description="what is logged, to standard error")
     ] = "warning"

@@ -1,0 +1,184 @@
+"""Tables of campaigns. No secret is ever in them: clusters are named, and the inventory knows how to reach them.
+
+A phone has one row in each campaign; its `state` is the word of `migration.campaignsteps`, and `kind` says what that
+means for counting and for leases, which is all that storage has to know of it. `step` grows with every change of state:
+whoever writes names the step that he has seen, and writes nothing when somebody else was there first.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from enum import StrEnum
+from typing import Any, ClassVar, Final
+
+from sqlalchemy import JSON, DateTime, Dialect, ForeignKey, Index, MetaData, String, Text, UniqueConstraint
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+from sqlalchemy.types import TypeDecorator
+
+
+class CampaignState(StrEnum):
+    """Whether phones are moved. Phones that are under way are watched to their end in every state."""
+
+    PLANNED = "planned"
+    RUNNING = "running"
+    PAUSED = "paused"
+    HALTED = "halted"
+    FINISHED = "finished"
+
+
+class Kind(StrEnum):
+    """What a phone's state comes to."""
+
+    HELD = "held"
+    """Nothing has been done to it: it waits for its wave, or to be fit, or for its turn."""
+    UNDER_WAY = "under way"
+    """A reset may have been sent, and it has not come to an end since."""
+    DONE = "done"
+    SKIPPED = "skipped"
+    FAILED = "failed"
+
+
+class Direction(StrEnum):
+    """Which way a phone goes."""
+
+    FORTH = "forth"
+    BACK = "back"
+
+
+class Moment(TypeDecorator[datetime]):
+    """A point of time with its zone; SQLite, which knows no zones, keeps UTC."""
+
+    impl = DateTime
+    cache_ok = True
+
+    def load_dialect_impl(self, dialect: Dialect) -> Any:
+        return dialect.type_descriptor(DateTime(timezone=dialect.name == "postgresql"))
+
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        if value is None:
+            return None
+        if value.tzinfo is None:
+            raise ValueError("a point of time needs its zone")
+        return value.astimezone(UTC) if dialect.name == "postgresql" else value.astimezone(UTC).replace(tzinfo=None)
+
+    def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        if value is None:
+            return None
+        return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
+
+
+NAMING: Final = {
+    "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+    "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+    "fk": "fk_%(table_name)s_%(column_0_name)s",
+    "pk": "pk_%(table_name)s",
+}
+
+
+class Base(DeclarativeBase):
+    """All tables."""
+
+    metadata = MetaData(naming_convention=NAMING)
+    type_annotation_map: ClassVar = {datetime: Moment, dict[str, Any]: JSON, list[str]: JSON, list[Any]: JSON}
+
+
+class Campaign(Base):
+    """Phones that go from one cluster to another, in waves.
+
+    `option150` is the cluster that DHCP option 150 was said to name; `settings` are limits, rules and time-outs.
+    """
+
+    __tablename__ = "campaign"
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    name: Mapped[str] = mapped_column(String(63), unique=True)
+    source: Mapped[str] = mapped_column(String(63))
+    destination: Mapped[str] = mapped_column(String(63))
+    state: Mapped[str] = mapped_column(String(16))
+    reason: Mapped[str] = mapped_column(Text)
+    option150: Mapped[str] = mapped_column(String(63))
+    settings: Mapped[dict[str, Any]]
+    created_at: Mapped[datetime]
+    changed_at: Mapped[datetime]
+
+
+class Wave(Base):
+    """Phones whose turn comes together. `accepted_failures` are those that did not keep somebody from resuming."""
+
+    __tablename__ = "wave"
+    __table_args__ = (UniqueConstraint("campaign_id", "position"), UniqueConstraint("campaign_id", "name"))
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    campaign_id: Mapped[int] = mapped_column(ForeignKey("campaign.id"))
+    position: Mapped[int]
+    name: Mapped[str] = mapped_column(String(128))
+    pilot: Mapped[bool]
+    windows: Mapped[list[Any]]
+    opened_at: Mapped[datetime | None]
+    closed_at: Mapped[datetime | None]
+    accepted_failures: Mapped[int]
+
+
+class CampaignPhone(Base):
+    """One phone of a campaign. See the module for `state`, `kind` and `step`.
+
+    Attributes:
+        wanted: which way it is to go; when it rests and `direction` is another one, it turns.
+        again: what failed is to be tried once more.
+        due_at: when to look at it next; None when it rests or its wave has not begun.
+        reset_at: when its last reset was requested; `resets` counts them.
+        claim: its name while a campaign that was begun has it. Unique: no two campaigns move the same phone.
+        baseline: what was seen of it just before its reset.
+        lease_owner, lease_until: who works on it, and how long nobody else will.
+    """
+
+    __tablename__ = "campaign_phone"
+    __table_args__ = (
+        UniqueConstraint("campaign_id", "name"),
+        Index(None, "campaign_id", "due_at"),
+        Index(None, "wave_id", "kind"),
+        Index(None, "campaign_id", "reset_at"),
+    )
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    campaign_id: Mapped[int] = mapped_column(ForeignKey("campaign.id"))
+    wave_id: Mapped[int] = mapped_column(ForeignKey("wave.id"))
+    name: Mapped[str] = mapped_column(String(128))
+    model: Mapped[str] = mapped_column(String(128))
+    device_pool: Mapped[str] = mapped_column(String(128))
+    state: Mapped[str] = mapped_column(String(64))
+    kind: Mapped[str] = mapped_column(String(16))
+    direction: Mapped[str] = mapped_column(String(8))
+    wanted: Mapped[str] = mapped_column(String(8))
+    again: Mapped[bool]
+    step: Mapped[int]
+    since: Mapped[datetime]
+    due_at: Mapped[datetime | None]
+    reset_at: Mapped[datetime | None]
+    resets: Mapped[int]
+    claim: Mapped[str | None] = mapped_column(String(128), unique=True)
+    baseline: Mapped[dict[str, Any]]
+    reason: Mapped[str] = mapped_column(Text)
+    evidence: Mapped[list[str]]
+    lease_owner: Mapped[str | None] = mapped_column(String(128))
+    lease_until: Mapped[datetime | None]
+
+
+class JournalEntry(Base):
+    """A decision or an action, with its reason. Nothing changes or removes one: the database itself refuses."""
+
+    __tablename__ = "journal"
+    __table_args__ = (Index(None, "campaign_id", "phone"),)
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    campaign_id: Mapped[int] = mapped_column(ForeignKey("campaign.id"))
+    at: Mapped[datetime]
+    by: Mapped[str] = mapped_column(String(128))
+    event: Mapped[str] = mapped_column(String(32))
+    wave: Mapped[str | None] = mapped_column(String(128))
+    phone: Mapped[str | None] = mapped_column(String(128))
+    step: Mapped[int | None]
+    before: Mapped[str] = mapped_column(String(64))
+    after: Mapped[str] = mapped_column(String(64))
+    reason: Mapped[str] = mapped_column(Text)
+    evidence: Mapped[list[str]]
