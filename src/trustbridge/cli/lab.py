@@ -265,6 +265,63 @@ def erase_trust(
 
 
 @app.command()
+def fault(
+    target: Annotated[
+        str | None, typer.Argument(metavar="[NODE|CLUSTER]", help="What is spoiled; without one, what is wrong now.")
+    ] = None,
+    stop: Annotated[str | None, typer.Option("--stop", help='A service of the node, such as "Cisco Tftp".')] = None,
+    start: Annotated[str | None, typer.Option("--start", help="Start, or restart, a service of the node.")] = None,
+    https: Annotated[
+        str | None, typer.Option("--https", help="refuse, slow, busy, garble, cut, hang-up or none: its HTTPS.")
+    ] = None,
+    freeze_tvs: Annotated[
+        bool | None,
+        typer.Option("--freeze-tvs/--thaw-tvs", help="Its TVS answers by what it knew, until restarted (TB103)."),
+    ] = None,
+    replicate: Annotated[
+        bool | None,
+        typer.Option("--replicate/--no-replicate", help="Whether what the publisher imports reaches it (TB102)."),
+    ] = None,
+    axl_busy: Annotated[
+        int | None, typer.Option("--axl-busy", min=0, help="Of a cluster: turn so many AXL requests away (503).")
+    ] = None,
+    axl_rows: Annotated[
+        int | None, typer.Option("--axl-rows", min=0, help="Of a cluster: larger AXL answers are refused; 0: usual.")
+    ] = None,
+    clear: Annotated[bool, typer.Option("--clear", help="All is well again, but services that were stopped.")] = False,
+    folder: FolderOption = None,
+    as_json: Json = False,
+) -> None:
+    """Make something go wrong, to see what it looks like: `exchange verify`, `check` and phones will tell.
+
+    It lasts until it is cleared, or the lab is taken down.
+    """
+    from trustbridge.cli import screen
+    from trustbridge.errors import SettingsError
+
+    of_node = {"stop": stop, "start": start, "https": https, "freeze_tvs": freeze_tvs, "replicate": replicate}
+    of_cluster = {"axl_busy": axl_busy, "axl_rows": axl_rows}
+    node = {name: value for name, value in of_node.items() if value is not None}
+    cluster = {name: value for name, value in of_cluster.items() if value is not None}
+    if (node or cluster) and (target is None or clear or (node and cluster)):
+        raise SettingsError("a fault goes with one node, or with one cluster", "See trustbridge lab fault --help.")
+    if target is not None and not (node or cluster):
+        raise SettingsError(f"say what is to go wrong with {target}", "See trustbridge lab fault --help.")
+    where = {"node": target} if node else {"cluster": target} if cluster else {}
+    found = ask_lab(folder, "Asking the lab", do="fault", clear=clear, wanted=node or cluster, **where)
+    if as_json:
+        screen.print_json(found)
+        return
+    for name, wrong in found.items():
+        words = ", ".join(
+            f"{kind}: {', '.join(what) if isinstance(what, list) else what}" for kind, what in wrong.items()
+        )
+        typer.echo(f"{name}: {words}")
+    if not found:
+        typer.echo("nothing is wrong")
+
+
+@app.command()
 def down(folder: Folder = None) -> None:
     """Stop the lab. Its state stays."""
     import fcntl

@@ -115,6 +115,8 @@ class Cluster:
         folders = {node.name: self._node(node.name) / "trust" for node in definition.nodes}
         held = read_stores(folders.values())
         self.stores = {node: held[place] for node, place in folders.items()}
+        #: Nodes that what the publisher imports does not reach (TB102).
+        self.unreplicated: set[str] = set()
         #: What this process has written to each node's folder; empty where it is not sure.
         self._on_disk: dict[str, TrustStores] = {}
 
@@ -325,7 +327,7 @@ class Cluster:
         """
         published = stores[self.publisher]
         for node, held in stores.items():
-            if node != self.publisher:
+            if node != self.publisher and node not in self.unreplicated:
                 stores[node] = published.with_entries(Store.CAPF_TRUST, held.entries(Store.CAPF_TRUST))
         # Subscribers first: once the publisher's folder says so, so does every node's.
         in_order = sorted(stores, key=lambda name: name == self.publisher)
@@ -339,6 +341,21 @@ class Cluster:
         self._on_disk = {node: held.copy() for node, held in stores.items()}
         for listener in self.stores_changed:
             listener()
+
+    def set_replicated(self, node: str, replicated: bool) -> None:
+        """Whether what the publisher imports reaches a node. What it has missed, it gets when it is reached again.
+
+        Raises:
+            SettingsError: the publisher, from which the others have it.
+            OSError: the stores can't be written.
+        """
+        if node == self.publisher:
+            raise SettingsError(f"{node} is the publisher: the others have their stores from it", "Name another node.")
+        if not replicated:
+            self.unreplicated.add(node)
+            return
+        self.unreplicated.discard(node)
+        self._keep({name: held.copy() for name, held in self.stores.items()})
 
     # Bulk certificate management, on the publisher.
 

@@ -59,6 +59,8 @@ class Node:
         self._secure_registrar: RegistrarServer | None = None
         self._https: HttpsServer | None = None
         self._https_identity: TlsIdentity | None = None
+        #: Whether TVS keeps answering by what it knew when this was set, until it is restarted (TB103).
+        self.tvs_frozen = False
         #: What goes wrong over HTTPS, by path; may be set at any time.
         self.https_disturbed: Disturb = lambda path: UNDISTURBED
 
@@ -79,7 +81,7 @@ class Node:
             raise
 
     async def _start(self) -> None:
-        for service in self._activated():
+        for service in self.activated():
             await self._start_service(service)
         view = NodeView(self.cluster, self.name, profile(self.cluster.definition.release), self, self.cluster.clock())
         self.services[SSH] = await start_oscli(
@@ -113,7 +115,7 @@ class Node:
             disturb=lambda path: self.https_disturbed(path),
         )
 
-    def _activated(self) -> tuple[str, ...]:
+    def activated(self) -> tuple[str, ...]:
         definition = self.cluster.definition.node(self.name)
         wanted = {TVS: True, TFTP: definition.tftp, CALLMANAGER: definition.callmanager}
         return tuple(service for service, activated in wanted.items() if activated)
@@ -122,6 +124,7 @@ class Node:
         cluster, ports = self.cluster, self.cluster.ports
         legacy_tls = cluster.definition.minimum_tls == "1.0"
         if service == TVS:
+            self.tvs_frozen = False
             self.services[TVS] = self._tvs = await start_tvs(
                 cluster.vouch_index(self.name).answer,
                 self._tls(Unit.TVS),
@@ -167,7 +170,7 @@ class Node:
             KeyError: the node is not meant to run it.
             PortTaken: somebody else took its port meanwhile.
         """
-        if service not in self._activated():
+        if service not in self.activated():
             raise KeyError(service)
         for name in (service, _SECONDS.get(service)):
             if name in self.services:
@@ -193,7 +196,7 @@ class Node:
 
     def refresh_stores(self) -> None:
         """Take up what the node's trust stores hold now; trust lists do not depend on them."""
-        if self._tvs is not None:
+        if self._tvs is not None and not self.tvs_frozen:
             self._tvs.set_answer(self.cluster.vouch_index(self.name).answer)
         if self._secure_registrar is not None:
             authorities = self._phone_authorities()

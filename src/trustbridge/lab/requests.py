@@ -15,6 +15,7 @@ from trustbridge import atomicfile
 from trustbridge.errors import SettingsError
 from trustbridge.exchange.directory import SftpSettings
 from trustbridge.exchange.manifest import Contents
+from trustbridge.lab import faults
 from trustbridge.lab.cluster import Cluster
 from trustbridge.lab.control import Progress
 from trustbridge.lab.lab import Lab
@@ -42,6 +43,7 @@ class LabRequests:
             "security": self._security,
             "rollback-parameter": self._rollback_parameter,
             "erase-trust": self._erase_trust,
+            "fault": self._fault,
             "sftp": self._sftp,
             "sftp server": self._sftp_server,
             "list": self._list,
@@ -131,6 +133,17 @@ class LabRequests:
     def _erase_trust(self, request: Request, progress: Progress) -> None:
         for phone in self._lab.fleet.chosen(request["names"]):
             phone.flash.erase_trust()
+
+    async def _fault(self, request: Request, progress: Progress) -> dict[str, Any]:
+        """`node` or `cluster` with what is to go wrong, `clear`, or neither: what is wrong now."""
+        if request.get("clear"):
+            return faults.clear(self._lab)
+        wanted = dict(request["wanted"])
+        if request.get("node"):
+            return await faults.spoil_node(self._lab, request["node"], **wanted)
+        if request.get("cluster"):
+            return faults.spoil_cluster(self._lab, request["cluster"], **wanted)
+        return faults.faults(self._lab)
 
     # Bulk certificate management.
 
