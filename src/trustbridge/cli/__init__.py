@@ -13,6 +13,7 @@ from trustbridge.cli.check import check
 from trustbridge.cli.demo import demo
 from trustbridge.cli.inspect import inspect_command
 from trustbridge.cli.passwords import take_environment
+from trustbridge.cli.predict import predict
 from trustbridge.errors import TrustbridgeError
 
 #: Exit code for a fault of the program itself (sysexits' EX_SOFTWARE), and for Ctrl-C (128 + SIGINT).
@@ -41,6 +42,7 @@ app.add_typer(exchange.app, name="exchange", rich_help_panel="Exchange")
 app.add_typer(bulk.app, name="bulk", rich_help_panel="Exchange")
 app.add_typer(sftp.app, name="sftp", rich_help_panel="Exchange")
 app.command(rich_help_panel="Migrate")(check)
+app.command(rich_help_panel="Migrate")(predict)
 app.add_typer(tvs.app, name="tvs", rich_help_panel="Trust")
 app.command("inspect", rich_help_panel="Trust")(inspect_command)
 
