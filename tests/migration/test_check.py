@@ -122,7 +122,7 @@ def test_a_move_that_is_ready() -> None:
     assert found.ready
     assert {one.id for one in found.findings} == {"TB115", "TB148"}
     assert found.unknowns == ()
-    assert "Nothing that was seen stops the move from old to new of 5 phones." in found.sentence
+    assert "Nothing that was seen stops the move of 5 phones from old to new." in found.sentence
 
 
 Change = Callable[[Move], object]
@@ -425,7 +425,7 @@ def test_what_decides_and_is_unknown_is_no_yes() -> None:
     assert not found.ready
     assert [gap.what for gap in found.unknowns] == ["phones", "an odd thing"]
     assert found.sentence.startswith(
-        "Not known: nothing was seen that stops the move from old to new, but 1 thing that"
+        "Not known: nothing was seen that stops the move of 5 phones from old to new, but 1 thing that"
     )
     del move.gaps[1]
     assert move.checked().ready
@@ -448,7 +448,7 @@ def test_worst_first_and_the_sentence_begins_there() -> None:
     severities = [order.index(one.severity) for one in found.findings]
     assert severities == sorted(severities)
     assert found.sentence.startswith(
-        "Do not move phones yet: 2 findings stop the move from old to new. Begin with TB104"
+        "Do not move phones yet: 2 findings stop the move of 5 phones from old to new. Begin with TB104"
     )
     json = found.as_json()
     assert json["counts"] == {"stop": 2, "warning": 0, "note": 2}

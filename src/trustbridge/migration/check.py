@@ -71,7 +71,8 @@ class Checked:
     def sentence(self) -> str:
         """The whole, for a person who reads one sentence."""
         stops, warnings = self.of(Severity.STOP), len(self.of(Severity.WARN))
-        move = f"the move from {self.source} to {self.destination}"
+        phones = "" if self.phones is None else f" of {self.phones} phone{'s' * (self.phones != 1)}"
+        move = f"the move{phones} from {self.source} to {self.destination}"
         if stops:
             first = stops[0]
             count = f"{len(stops)} findings stop" if len(stops) > 1 else "one finding stops"
@@ -83,9 +84,8 @@ class Checked:
                 f"Not known: nothing was seen that stops {move}, but {_things(len(self.essential))} that decide"
                 f"{'s' * (len(self.essential) == 1)} it could not be looked at. Make it visible and check again."
             )
-        phones = "" if self.phones is None else f" of {self.phones} phones"
         about = f", {warnings} finding{'s' * (warnings != 1)} to be read first" if warnings else ""
-        return f"Nothing that was seen stops {move}{phones}{about}.{others}"
+        return f"Nothing that was seen stops {move}{about}.{others}"
 
     def as_json(self) -> dict[str, Any]:
         """For programs: everything."""
