@@ -350,6 +350,10 @@ def test_a_large_estate() -> None:
     assert "15001 phones are 16 calls of 1000 names for one look at all: 2 minutes" in one.evidence
     del move.phones[-1]
     assert not told(move.checked(), "TB162")
+    # Whatever is wrong with all of them is told in one finding, and found in no more than one look at each.
+    move.phones = [replace(phone, itl="0" * 40, ctl="0" * 40) for phone in move.phones]
+    (one,) = told(move.checked(), "TB122")
+    assert one.consequence.endswith(f": {name_of(0)}, {name_of(1)}, {name_of(2)} and 14997 more.")
 
 
 def test_phones_whose_group_is_not_known_are_counted_apart() -> None:

@@ -71,10 +71,9 @@ def _lists(seen: Observed, phones: Phones) -> Iterator[Finding]:
     whole = all(node.files is not None for cluster in seen.both for node in cluster.nodes)
     known = {itl: hashes_of(seen.old, itl=itl) | hashes_of(seen.new, itl=itl) if whole else () for itl in (True, False)}
     foreign_itl = [phone for phone in phones if phone.itl and known[True] and phone.itl not in known[True]]
+    told = frozenset(foreign_itl)
     foreign_ctl = [
-        phone
-        for phone in phones
-        if phone.ctl and known[False] and phone.ctl not in known[False] and phone not in foreign_itl
+        phone for phone in phones if phone.ctl and known[False] and phone.ctl not in known[False] and phone not in told
     ]
     for name, foreign in (("ITL", foreign_itl), ("CTL", foreign_ctl)):
         shown = "; ".join(f"{phone.name} {phone.itl if name == 'ITL' else phone.ctl}" for phone in foreign[:3])
@@ -126,7 +125,8 @@ def _old_models(seen: Observed, phones: Phones) -> Iterator[Finding]:
         yield from _one_finding(
             "TB123", severity, seen, concerned, f"{_by_model(concerned)}: {how}", "will strand with that CTL"
         )
-    free = [phone for phone in old if phone not in holding and phone not in perhaps]
+    told = frozenset([*holding, *perhaps])
+    free = [phone for phone in old if phone not in told]
     yield from _one_finding(
         "TB160",
         Severity.NOTE,
