@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import json
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -87,7 +88,7 @@ class Change:
 
     def record(self) -> dict[str, Any]:
         """As JSON has it, to be kept."""
-        found = dataclasses.asdict(self)
+        found: dict[str, Any] = json.loads(json.dumps(dataclasses.asdict(self)))
         del found["diff"]
         return found
 
@@ -175,6 +176,8 @@ def find_scope(scopes: Sequence[Scope], wanted: str) -> Scope:
     found = [scope for scope in scopes if scope.name == wanted] or [
         scope for scope in scopes if scope.subnet and wanted in (scope.subnet, scope.subnet.partition("/")[0])
     ]
+    # A pool or a reservation of a subnet is named after it.
+    found = [one for one in found if not any(one.name.startswith(f"{wider.name} ") for wider in found)]
     if len(found) == 1:
         return found[0]
     known = ", ".join(repr(scope.name) for scope in (found or scopes)[:20])
