@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 from tests.migration.proofstage import NEW, NOW, OLD, Stage, identity
+from tests.migration.surveyed import identity as identity_of
 from tests.migration.surveyed import surveyed
 
 from trustbridge.cucm.model import CallManagerGroup, PhoneInfo, PhoneStatus, ServiceStatus, TrustedCertificate
@@ -215,8 +216,28 @@ def _one_group_down(move: Move) -> None:
     move.change(0, 1, group=("old-sub",))
 
 
+def _without_capf(move: Move, *nodes: str) -> None:
+    """Phones 1 and 3 register securely, and CAPF-trust of the destination lacks their authority."""
+    capf = move.stage.old.certificate("old-pub", Unit.CAPF)
+    move.stage.new.take(capf, Store.CAPF_TRUST, nodes=nodes or None)
+    move.change(1, security_mode=2)
+    move.change(3, security_mode=3)
+
+
 def _sha512(move: Move) -> None:
     move.stage.new.sign(digest=Digest.SHA512)
+
+
+def _too_large(move: Move) -> None:
+    content = move.stage.new.files["new-sub", "ITLFile.tlv"]
+    assert content is not None
+    move.stage.new.files["new-sub", "ITLFile.tlv"] = content + bytes(70_000)
+
+
+def _damaged(move: Move) -> None:
+    content = move.stage.new.files["new-sub", "ITLFile.tlv"]
+    assert content is not None
+    move.stage.new.files["new-sub", "ITLFile.tlv"] = content[:-40] + bytes([content[-40] ^ 1]) + content[-39:]
 
 
 #: (id, severity, change, phones in the consequence; None for a finding that is about none).
@@ -254,6 +275,10 @@ CASES: list[tuple[str, Severity, Change, list[int] | None]] = [
         [1],
     ),
     ("TB160", Severity.NOTE, lambda move: _phones_of_7960(move, ctl=""), [1, 2]),
+    ("TB147", Severity.WARN, lambda move: _without_capf(move, "new-sub"), [1, 3]),
+    ("TB152", Severity.WARN, _without_capf, [1, 3]),
+    ("TB130", Severity.STOP, _too_large, [0, 1, 2, 3, 4]),
+    ("TB131", Severity.STOP, _damaged, [0, 1, 2, 3, 4]),
     (
         "TB161",
         Severity.WARN,
@@ -285,6 +310,13 @@ def _nothing(kind: str, change: Change) -> Any:
         # Not enough of the evidence, or another explanation of it.
         _nothing("TB112", lambda move: _phones_of_7965(move, old_pub=False, old_sub=True)),
         _nothing("TB112", lambda move: _phones_of_7965(move)),
+        _nothing(
+            "TB112",
+            _all(
+                lambda move: _phones_of_7965(move, old_pub=False, old_sub=False),
+                lambda move: move.change(itl="", ctl=""),
+            ),
+        ),
         _nothing("TB112", lambda move: move.old_tls.update({node: OldTls(False, "refused") for node in GROUP})),
         _nothing("TB114", _all(_together, _followed)),
         _nothing("TB114", _all(_tvs_alone, lambda move: move.change(0, itl="0" * 40))),
@@ -394,6 +426,29 @@ def test_on_the_way_back_no_phone_of_the_source_is_counted() -> None:
     assert not any("will strand" in one.consequence for one in found.findings)
 
 
+def test_of_phones_that_are_not_secure_or_not_known_to_be() -> None:
+    move = Move.ready()
+    _without_capf(move)
+    move.change(security_mode=1)
+    (one,) = told(move.checked(), "TB152")
+    assert one.consequence.endswith("No phone that was seen registers securely.")
+    move.change(0, security_mode=None)
+    (one,) = told(move.checked(), "TB152")
+    assert one.consequence.endswith("Of 1 more the security mode is not known.")
+
+
+def test_blank_itls_strand_secure_clusters_alone() -> None:
+    move = Move.ready()
+    move.stage.old.rollback = True
+    move.change(2, ctl="")  # it has no CTL that would be left
+    (one,) = told(move.checked(), "TB120")
+    assert "These 4 phones will strand" in one.consequence
+    move.stage.old.mixed = False
+    (one,) = told(move.checked(), "TB120")
+    assert one.severity is Severity.WARN
+    assert "strand:" not in one.consequence
+
+
 # What is unknown.
 
 
@@ -477,6 +532,22 @@ def test_what_an_exchange_would_stop_at_is_told_and_asking_for_consent_is_no_hin
     later = _surveyed(Move.ready(), surveyed(OLD, release="10.5.2.13900"), surveyed(NEW, release="11.5.1"))
     assert not told(later, "TB143")
     assert not told(later, "TB145")
+
+
+def test_a_long_key_is_told_once_with_the_file_it_signs() -> None:
+    long = identity_of(NEW, f"{NEW}1", Unit.ITLRECOVERY, key="rsa4096")
+    new = surveyed(NEW, release="12.0.1", identities=[long])
+    move = Move.ready()
+    (one,) = told(_surveyed(move, surveyed(OLD, release="12.0.1"), new), "TB132")
+    assert "signs trust lists with 4096 bits" in one.evidence
+    assert one.severity is Severity.NOTE
+    _sha512(move)
+    both = told(_surveyed(move, surveyed(OLD, release="12.0.1"), new), "TB132")
+    assert both
+    assert all("SHA-512" in one.evidence for one in both)
+    # And nothing else is left out with it.
+    _surveyed(move, surveyed(OLD, release="12.0.1"), surveyed(NEW, release="12.5.1", identities=[long]))
+    assert told(move.checked(), "TB145")
 
 
 def test_after_the_exchange_nothing_is_to_be_consolidated() -> None:

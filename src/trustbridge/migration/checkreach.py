@@ -10,16 +10,19 @@ from collections.abc import Iterable
 from dataclasses import replace
 from typing import Final
 
-from trustbridge.migration.checkseen import Observed, model_of, these
+from trustbridge.migration.checkseen import Observed, asks, these
 from trustbridge.migration.findings import Finding, Severity
 from trustbridge.migration.phonefacts import PhoneFacts
 from trustbridge.migration.proofvalues import Proof
+from trustbridge.trust.configuration import SECURITY_AUTHENTICATED
 
 #: Findings about what a TVS says, and about phones that don't get to speak to it.
 _ANSWERS: Final = ("TB101", "TB102", "TB103", "TB104", "TB105", "TB106", "TB107", "TB108", "TB109")
 _CONNECTIONS: Final = ("TB110", "TB111", "TB112", "TB113")
 #: Findings about the destination's files.
 _FILES: Final = ("TB130", "TB131")
+#: Findings about the authority behind phones' own certificates.
+_LSC: Final = ("TB147", "TB152")
 
 
 class Reach:
@@ -39,7 +42,8 @@ class Reach:
                     if any(kind in _CONNECTIONS for kind in cell.findings):
                         self._unspoken.add(cell.node)
         self._nodes = frozenset(seen.old.asked)
-        self.asking = None if seen.phones is None else tuple(phone for phone in seen.phones if _asks(phone))
+        self._phones = seen.phones
+        self.asking = None if seen.phones is None else tuple(phone for phone in seen.phones if asks(phone))
 
     def deciding(self, phone: PhoneFacts) -> str | None:
         """The node whose TVS decides about a phone; None where it can speak to none of its group.
@@ -66,6 +70,8 @@ class Reach:
                 phones, unknown = self._of_node(node, found.id) if node else (self.asking, 0)
         elif cluster == self._source and found.id == "TB120" and self._mixed:
             phones = tuple(phone for phone in self.asking if phone.ctl != "")
+        elif cluster == self._destination and found.id in _LSC:
+            return self._of_secure(found)
         elif cluster == self._destination and found.id in _FILES and found.severity is Severity.STOP:
             phones = self.asking
         if phones is None:
@@ -74,6 +80,15 @@ class Reach:
         if unknown:
             said += f" Of {unknown} more the Unified CM group is not known."
         return replace(found, consequence=f"{found.consequence} {said}")
+
+    def _of_secure(self, found: Finding) -> Finding:
+        """Findings about the CAPF that issued the phones' certificates: only who registers securely needs one."""
+        assert self._phones is not None
+        secure = [phone for phone in self._phones if (phone.security_mode or 0) >= SECURITY_AUTHENTICATED]
+        unknown = sum(phone.security_mode is None for phone in self._phones)
+        said = these(secure, "will not register securely") if secure else "No phone that was seen registers securely."
+        more = f" Of {unknown} more the security mode is not known." if unknown else ""
+        return replace(found, consequence=f"{found.consequence} {said}{more}")
 
     def _of_node(self, node: str, kind: str) -> tuple[tuple[PhoneFacts, ...], int]:
         """Phones that strand by what a node's TVS says, or by not speaking to it; and how many may."""
@@ -84,8 +99,3 @@ class Reach:
         else:
             found = [phone for phone in known if self.deciding(phone) == node]
         return tuple(found), len(self.asking) - len(known)
-
-
-def _asks(phone: PhoneFacts) -> bool:
-    """Whether a phone will ask a TVS: it knows of them, and has a list that a new one must be held against."""
-    return model_of(phone).security_by_default and not (phone.itl == "" and phone.ctl == "")

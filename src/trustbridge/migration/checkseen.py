@@ -90,6 +90,11 @@ def model_of(phone: PhoneFacts) -> PhoneModel:
     return model_named(phone.model)
 
 
+def asks(phone: PhoneFacts) -> bool:
+    """Whether a phone will ask a TVS: it knows of them, and has a list that a new one must be held against."""
+    return model_of(phone).security_by_default and not (phone.itl == "" and phone.ctl == "")
+
+
 def hashes_of(cluster: ClusterSeen, *, itl: bool) -> frozenset[str]:
     """What phones show of the files a cluster serves now, ITLs or CTLs, in each way phones show it."""
     return frozenset(

@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from typing import Final
 
 from trustbridge.cucm.releases import for_release
-from trustbridge.migration.checkseen import Observed, counted, hashes_of, model_of, release_of, these
+from trustbridge.migration.checkseen import Observed, asks, counted, hashes_of, model_of, release_of, these
 from trustbridge.migration.findings import Finding, Severity, finding
 from trustbridge.migration.phonefacts import PhoneFacts
 from trustbridge.migration.prooffiles import OLD_MODELS_BITS
@@ -45,7 +45,7 @@ def _shown(certificate: Certificate) -> str:
 
 def _old_tls(seen: Observed) -> Iterator[Finding]:
     """TB112: phones that know TLS 1.0 alone, and no TVS of their group that takes it."""
-    old = [phone for phone in seen.phones or () if model_of(phone).legacy_tls and model_of(phone).security_by_default]
+    old = [phone for phone in seen.phones or () if model_of(phone).legacy_tls and asks(phone)]
     if not old:
         return
     refusing = {node: one.words for node, one in seen.old_tls.items() if one.accepted is False}
