@@ -4,16 +4,22 @@ from __future__ import annotations
 
 import asyncio
 import ssl
+from collections.abc import AsyncIterator, Sequence
 from functools import partial
+from typing import Any, cast
 
 import pytest
-from tests.migration.proofstage import OLD, Stage
+from tests.migration.proofstage import NEW, NOW, OLD, Stage
+from tests.migration.test_proofcollect import DOWN, Fake
 
 from trustbridge.clients.tls import TlsIdentity, client_context
+from trustbridge.cucm.cluster import Cluster
+from trustbridge.cucm.model import PhoneInfo, RegistrationInfo, ServiceStatus, TrustedCertificate
+from trustbridge.errors import AuthenticationRefused
 from trustbridge.migration import checkcollect
-from trustbridge.migration.checkcollect import try_old_tls
-from trustbridge.migration.checkseen import OldTls
-from trustbridge.pki.units import Unit
+from trustbridge.migration.checkcollect import observe, try_old_tls
+from trustbridge.migration.checkseen import Observed, OldTls
+from trustbridge.pki.units import Store, Unit
 from trustbridge.services.tvs import start_tvs
 from trustbridge.trust.vouch import VouchIndex
 from trustbridge.wire.tvs import query_request
@@ -92,3 +98,111 @@ def test_contexts_that_others_share_stay_as_they_are() -> None:
     before = [one().maximum_version for one in shared]
     tried(legacy=True)
     assert [one().maximum_version for one in shared] == before
+
+
+# A cluster that answers only partly.
+
+
+class Whole(Fake):
+    """With what else a check asks a cluster; `broken` as there."""
+
+    models: tuple[str, ...] = ("Cisco 8841", "Cisco 7965")
+    since = NOW
+
+    async def fips(self) -> bool | None:
+        self._check("fips")
+        return False
+
+    async def phones(self) -> AsyncIterator[PhoneInfo]:
+        self._check("phones")
+        for number, model in enumerate(self.models):
+            yield PhoneInfo(f"SEP{number:012X}", model)
+
+    async def registrations(self, names: Sequence[str]) -> dict[str, RegistrationInfo]:
+        return {}
+
+    async def services(self, node: str) -> tuple[ServiceStatus, ...]:
+        self._check("services", node)
+        return (ServiceStatus(node, "Cisco Tftp", True, self.since),)
+
+    async def trusted(self, node: str, store: Store | None = None) -> tuple[TrustedCertificate, ...]:
+        if store is not None:
+            return await super().trusted(node, store)
+        self._check("stores", node)
+        held = self._staged.stores[node]
+        return tuple(TrustedCertificate(node, place, one) for place, found in held.items() for one in found)
+
+
+@pytest.fixture
+def pair(monkeypatch: pytest.MonkeyPatch) -> tuple[Whole, Whole]:
+    """No TVS of theirs answers, and no node of theirs serves files of phones."""
+    stage = Stage.exchanged()
+
+    async def nothing(*_: object) -> None:
+        return None
+
+    monkeypatch.setattr("trustbridge.migration.phonecollect.over_http", nothing)
+    return Whole(stage, OLD), Whole(stage, NEW)
+
+
+def observed(pair: tuple[Whole, Whole], **options: Any) -> Observed:
+    source, destination = (cast(Cluster, one) for one in pair)
+    return asyncio.run(observe(source, destination, patience=5.0, **options))
+
+
+def gaps(seen: Observed) -> set[tuple[str, str, bool]]:
+    return {(gap.where, gap.what, gap.essential) for gap in seen.gaps}
+
+
+def test_all_of_it(pair: tuple[Whole, Whole]) -> None:
+    steps: list[str] = []
+    seen = observed(pair, pages=False, progress=lambda what, done, total: steps.append(what))
+    assert (seen.source, seen.destination, seen.pages) == (OLD, NEW, False)
+    assert set(seen.surveys or ()) == {OLD, NEW}
+    assert set(seen.services) == {(OLD, "old-pub"), (OLD, "old-sub"), (NEW, "new-pub"), (NEW, "new-sub")}
+    assert [phone.model for phone in seen.phones or ()] == ["CP-8841", "CP-7965"]
+    assert set(seen.devices or ()) == {"SEP000000000000", "SEP000000000001"}
+    # Nobody listens there: that is no evidence about TLS, and it is told.
+    assert {node: one.accepted for node, one in seen.old_tls.items()} == {"old-pub": None, "old-sub": None}
+    assert gaps(seen) == {(f"{OLD}/old-{node}", "TLS 1.0 at its TVS, for old models", False) for node in ("pub", "sub")}
+    assert f"services of {NEW}/new-sub" in steps
+    assert f"phones of {NEW}" in steps
+    pair[0].models = ("Cisco 8841",)
+    assert observed(pair, pages=False).old_tls == {}
+
+
+@pytest.mark.parametrize(
+    ("broken", "gap", "unknown"),
+    [
+        ("phones", (OLD, "phones", True), "phones"),
+        ("fips", (OLD, "certificates for an exchange", False), "surveys"),
+        (("services", "old-sub"), (f"{OLD}/old-sub", "services", False), None),
+    ],
+)
+def test_what_a_cluster_does_not_tell_is_a_gap(
+    pair: tuple[Whole, Whole], broken: Any, gap: tuple[str, str, bool], unknown: str | None
+) -> None:
+    pair[0].models = pair[1].models = ("Cisco 8841",)
+    pair[0].broken[broken] = DOWN
+    seen = observed(pair, pages=False)
+    assert gaps(seen) == {gap}
+    assert DOWN.message in seen.gaps[0].why
+    if unknown is not None:
+        assert getattr(seen, unknown) is None
+    pair[1].broken["phones"] = DOWN
+    assert observed(pair, pages=False).devices is None
+
+
+def test_services_that_do_not_tell_since_when(pair: tuple[Whole, Whole]) -> None:
+    pair[0].models = ("Cisco 8841",)
+    pair[1].since = None  # type: ignore[assignment]  # as the command line tells it
+    assert gaps(observed(pair, pages=False)) == {
+        (f"{NEW}/new-{node}", "when its services started", False) for node in ("pub", "sub")
+    }
+
+
+@pytest.mark.parametrize("broken", ["phones", "fips", ("services", "old-sub")])
+def test_a_password_that_is_refused_ends_it(pair: tuple[Whole, Whole], broken: Any) -> None:
+    pair[0].broken[broken] = AuthenticationRefused("wrong")
+    with pytest.raises(AuthenticationRefused):
+        observed(pair, pages=False)
