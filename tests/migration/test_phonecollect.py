@@ -8,6 +8,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any, cast
 
+import httpx
 import pytest
 from tests.migration.proofstage import NEW, Stage
 
@@ -279,3 +280,34 @@ def test_pages_are_read_some_at_a_time(fake: Fake) -> None:
     assert all(one.itl == SHA1 for one in found)
     assert 1 < fake.most <= 64
     assert steps[-1] == ("phone pages of old", 300, 300)
+
+
+def _unanswered(cause: Exception) -> Unreachable:
+    error = Unreachable("it did not answer")
+    error.__cause__ = cause
+    return error
+
+
+@pytest.mark.parametrize(
+    ("cause", "first_answers", "asked"),
+    [
+        (httpx.ConnectTimeout("late"), False, range(128, 128 + 64)),
+        (TimeoutError(), False, range(128, 128 + 64)),
+        # Somebody there is heard, or refuses at once: waiting for the others may be worth it.
+        (httpx.ConnectTimeout("late"), True, range(300, 301)),
+        (httpx.ConnectError("refused"), False, range(300, 301)),
+    ],
+)
+def test_a_voice_network_out_of_reach_is_not_waited_for_phone_by_phone(
+    fake: Fake, cause: Exception, first_answers: bool, asked: range
+) -> None:
+    fake.infos = [replace(fake.infos[0], name=name_of(number)) for number in range(300)]
+    for number in range(300):
+        address = f"198.51.100.{number}"
+        fake.known[name_of(number)] = RegistrationInfo(name_of(number), PhoneStatus.REGISTERED, "cm-sub", address)
+        if number or not first_answers:
+            fake.pages[address] = _unanswered(cause)
+    found = collected(fake, "none")
+    tried = [one.name for one in found if "in vain" not in one.missing[-1]]
+    assert len(tried) in asked
+    assert all(one.missing for one in found[1:])

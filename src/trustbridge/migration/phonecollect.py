@@ -47,6 +47,8 @@ PAGE_PORT: Final = 80
 _PAGES_AT_ONCE, _FILES_AT_ONCE = 64, 8
 #: Of one device pool and security profile: phones that are tried before their configuration counts as not known.
 _SAMPLES: Final = 3
+#: Phones that are waited for in vain, with none heard, before no more are: the voice network is out of reach from here.
+_GIVE_UP: Final = 128
 _PATIENCE: Final = Patience(connect=5.0, answer=10.0)
 
 
@@ -254,32 +256,49 @@ async def _pages(
 ) -> None:
     """What each phone says of itself."""
     what = f"phone pages of {cluster.name}"
-    done = 0
+    done = in_vain = 0
+    heard = False
     limits = httpx.Limits(max_connections=_PAGES_AT_ONCE)
     timeout = httpx.Timeout(patience.answer, connect=patience.connect)
     # One client for all: making one takes longer than reading a phone's pages.
     async with httpx.AsyncClient(limits=limits, timeout=timeout, trust_env=False, verify=False) as client:  # noqa: S501 - pages are plain HTTP
 
         async def one(name: str) -> None:
-            nonlocal done
-            facts[name] = await _with_page(facts[name], port, patience, client)
+            nonlocal done, heard, in_vain
+            if in_vain >= _GIVE_UP and not heard:
+                why = (
+                    f"no page was waited for, after {_GIVE_UP} others in vain: is the voice network reachable from here?"
+                )
+                facts[name] = _without(facts[name], f"trust lists it holds: {why}")
+            elif not facts[name].address:
+                facts[name] = _without(facts[name], "trust lists it holds: no address is known to read its page at")
+            else:
+                facts[name], waited = await _with_page(facts[name], port, patience, client)
+                in_vain += waited
+                heard = heard or not waited
             done += 1
             progress(what, done, len(facts))
 
         await _spread(list(facts), one, _PAGES_AT_ONCE)
 
 
-async def _with_page(fact: PhoneFacts, port: int, patience: Patience, client: httpx.AsyncClient) -> PhoneFacts:
-    if not fact.address:
-        return _without(fact, "trust lists it holds: no address is known to read its page at")
+async def _with_page(
+    fact: PhoneFacts, port: int, patience: Patience, client: httpx.AsyncClient
+) -> tuple[PhoneFacts, bool]:
+    """The fact with what the phone's page says, and whether it was waited for in vain.
+
+    Who refuses the connection is there, and answers at once: its web access is off.
+    """
     try:
         pages = await read_phone(fact.address, port=port, patience=patience, client=client)
     except TrustbridgeError as error:
-        return _without(fact, f"trust lists it holds: {error.message}")
+        waited = isinstance(error.__cause__, httpx.TimeoutException | TimeoutError)
+        return _without(fact, f"trust lists it holds: {error.message}"), waited
     if pages.name and pages.name != fact.name.upper():
         # An address that another phone has by now: what it says is no fact about this one.
-        return _without(fact, f"trust lists it holds: at its address {fact.address} answers {pages.name}")
-    return _with_network(fact, pages)
+        why = f"trust lists it holds: at its address {fact.address} answers {pages.name}"
+        return _without(fact, why), False
+    return _with_network(fact, pages), False
 
 
 def _with_network(fact: PhoneFacts, pages: PhonePages) -> PhoneFacts:
