@@ -86,6 +86,11 @@ class Change:
     edits: tuple[Edit, ...]
     diff: str = dataclasses.field(default="", compare=False)
 
+    @property
+    def backwards(self) -> Change:
+        """What taking it back comes to; to be verified, not to be applied."""
+        return Change(self.place, self.after, self.before, ())
+
     def record(self) -> dict[str, Any]:
         """As JSON has it, to be kept."""
         found: dict[str, Any] = json.loads(json.dumps(dataclasses.asdict(self)))
@@ -217,6 +222,8 @@ def check_in_force(place: str, now: Scope, change: Change) -> None:
     Raises:
         TrustbridgeError: the scope does not say what the change ends with.
     """
+    if now.inherited and change.after.inherited:
+        return  # what a wider scope says is not this one's matter
     if not now.says(change.after):
         raise TrustbridgeError(
             f"{place}: option 150 of {now.name} is {now.words}, not {change.after.words}",
