@@ -35,7 +35,11 @@ WHOLE = Checked(OLD, NEW, NOW, FOUND, GAPS, 312)
 
 @pytest.mark.parametrize(
     ("arguments", "said"),
-    [(("a", "a"), "at least two sides"), (("a", "b"), "no cluster is called a")],
+    [
+        (("a", "a"), "at least two sides"),
+        (("a", "b"), "no cluster is called a"),
+        (("a", "b", "--html", "/nowhere/at/all.html"), "no such folder"),
+    ],
 )
 def test_what_makes_no_sense_is_refused(
     arguments: tuple[str, ...], said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

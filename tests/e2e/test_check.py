@@ -111,7 +111,8 @@ def test_before_the_exchange_every_phone_strands(site: Site, tmp_path: Path) -> 
         live.boot()
         found = checked(live, tmp_path / "state")
         shell = Shell(live, tmp_path / "shell")
-        said = shell(code=1)
+        page = tmp_path / "check.html"
+        said = shell("--html", str(page), code=1)
         told = json.loads(shell("--json", code=1))
     assert stops(found) == {("TB101", SOURCE), ("TB170", DESTINATION)}
     names = "SEP001B0C000001, SEP001B0C000002, SEP001B0C000003 and 2 more"
@@ -122,7 +123,9 @@ def test_before_the_exchange_every_phone_strands(site: Site, tmp_path: Path) -> 
     assert not found.ready
     words = " ".join(said.split())
     assert f"These 5 phones will strand: {names}." in words
-    assert words.endswith(found.sentence)
+    assert words.endswith(f"{found.sentence} The report is in {page}")
+    assert f"These 5 phones will strand: {names}." in page.read_text()
+    assert page.stat().st_mode & 0o777 == 0o600
     assert "TB101, TB170" in words
     assert told["ready"] is False
     assert told["counts"]["stop"] == 2

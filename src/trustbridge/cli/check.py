@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from enum import StrEnum
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+from trustbridge.errors import SettingsError
 
 if TYPE_CHECKING:
     from trustbridge.migration.checkseen import Observed
@@ -32,6 +35,9 @@ def check(
         typer.Option("--for", help="emcc: also what Extension Mobility Cross Cluster needs, in every node's stores."),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="JSON instead of tables.")] = False,
+    html: Annotated[
+        Path | None, typer.Option("--html", metavar="FILE", help="Also write a report to attach to a change ticket.")
+    ] = None,
     page_port: Annotated[
         int, typer.Option("--page-port", min=1, max=65535, help="Port of the phones' web pages; a lab may shift it.")
     ] = 80,
@@ -51,17 +57,27 @@ def check(
     import asyncio
     from datetime import UTC, datetime
 
+    from trustbridge import atomicfile
     from trustbridge.cli import checkview, screen
     from trustbridge.migration.check import check as judge
     from trustbridge.migration.goals import pairs_of
 
     pairs_of([source, destination])  # two different ones
+    if html is not None and not html.absolute().parent.is_dir():
+        raise SettingsError(f"--html {html}: there is no such folder", "Name a file in a folder that exists.")
     seen = asyncio.run(_observed(source, destination, pages, purpose is Purpose.EMCC, page_port))
     checked = judge(seen, datetime.now(UTC))
+    if html is not None:
+        from trustbridge.migration import checkreport
+
+        with atomicfile.in_words("the report was not written"):
+            atomicfile.write(html, checkreport.as_html(checked).encode())
     if as_json:
         screen.print_json(checkview.as_json(checked))
     else:
         checkview.show(screen.console(), checked)
+        if html is not None:
+            typer.echo(f"The report is in {html}")
     if not checked.ready:
         raise typer.Exit(NOT_READY)
 
