@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from functools import partial
 from pathlib import Path
@@ -253,3 +253,20 @@ def ctl_of(live: LiveLab) -> bytes:
     )
     signer = live.source.list_signer(publisher)
     return trustlist.encode(lists.build_trust_list(listed, signer, file_name="CTLFile.tlv", now=datetime.now(UTC)))
+
+
+def older_itl(live: LiveLab) -> bytes:
+    """The source's ITL, as it was signed another day."""
+    own, *_ = nodes = live.source.node_certificates()
+    publisher = live.source.publisher
+    signer = live.source.list_signer(publisher)
+    listed = lists.itl_entries(
+        own,
+        nodes,
+        publisher=live.source.definition.address(publisher),
+        signer=signer.certificate,
+        itl_recovery=live.source.identity(publisher, Unit.ITLRECOVERY).certificate,
+        capf=live.source.capf.certificate,
+    )
+    day = datetime.now(UTC) - timedelta(days=7)
+    return trustlist.encode(lists.build_trust_list(listed, signer, file_name="ITLFile.tlv", now=day))

@@ -1,24 +1,39 @@
-"""What is predicted from observations is what then happens: labs full of phones with deliberate defects.
+"""What is predicted from observations is what then happens: a thousand phones with deliberate defects in three labs.
 
-The bench moves a thousand (`python -m bench.predict --lab`); here are fewer of the same kinds.
+Then the command, as a person runs it.
 """
 
 from __future__ import annotations
 
 import asyncio
+import csv
+import io
+import json
 from contextlib import AsyncExitStack
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
-from tests.e2e.defects import DefectiveLab, Scene, defective
+from tests.e2e.defects import DefectiveLab, Scene, defective, older_itl
+from tests.e2e.site import Site
 from tests.e2e.test_verify import credentials_of, entry_of
-from tests.lab.prepared import LiveLab
+from tests.lab.prepared import TVS, LiveLab, phones
+from typer.testing import CliRunner
 
+from trustbridge.cli import app
 from trustbridge.cucm.cluster import Cluster
+from trustbridge.errors import TrustbridgeError
 from trustbridge.migration.predict import Forecasts, predict
 from trustbridge.migration.predictcollect import Collected, collect_prediction
 from trustbridge.migration.predictvalues import Forecast
+from trustbridge.storage.inventory import Inventory
+from trustbridge.storage.passwordfile import PasswordFile
+from trustbridge.trust.events import Kept
+
+#: Phones of a kind and defect: a thousand in all.
+EACH = {Scene.MIXED: 28, Scene.NON_SECURE: 12, Scene.TAMPERED: 10}
 
 
 def collected(live: LiveLab, state: Path, lab: DefectiveLab) -> Collected:
@@ -46,7 +61,7 @@ def collected(live: LiveLab, state: Path, lab: DefectiveLab) -> Collected:
 
 @pytest.mark.parametrize("scene", list(Scene))
 def test_prediction_and_reality_are_equal_for_every_phone(scene: Scene, tmp_path: Path) -> None:
-    with defective(tmp_path / "lab", scene, each=14 if scene is Scene.MIXED else 5) as lab:
+    with defective(tmp_path / "lab", scene, each=EACH[scene]) as lab:
         seen = collected(lab.live, tmp_path / "state", lab)
         forecasts: Forecasts = predict(seen.estate, seen.world)
         real = lab.move()
@@ -58,8 +73,115 @@ def test_prediction_and_reality_are_equal_for_every_phone(scene: Scene, tmp_path
         }
         assert not differing
         assert {name for name, one in forecasts if one.forecast is Forecast.UNKNOWN} == lab.hidden
-        assert len(forecasts) == len(lab.live.phones) == len(real)
+        assert len(forecasts) == len(lab.live.phones) == len(real) == EACH[scene] * (22 if scene is Scene.MIXED else 18)
         # Defects of all kinds were there, and not one way to end.
         assert {one.forecast for _, one in forecasts} == lab.expected_forecasts
         refusals = {one.refusal for _, one in forecasts}
         assert refusals >= lab.expected_refusals, refusals
+
+
+class Shell:
+    """`trustbridge predict source destination` with a state folder of its own."""
+
+    def __init__(self, live: LiveLab, state: Path) -> None:
+        self._environment = {"TRUSTBRIDGE_STATE_FOLDER": str(state)}
+        self._always = ("predict", "source", "destination", "--page-port", str(live.lab.ports.web))
+        for held in live.lab.clusters.values():
+            Inventory(state).add(entry_of(held))
+            PasswordFile(state).keep(held.name, credentials_of(held))
+
+    def __call__(self, *arguments: str, code: int = 0) -> str:
+        result = CliRunner().invoke(app, [*self._always, *arguments], env=self._environment)
+        error = result.exception
+        if error is not None and not isinstance(error, SystemExit | TrustbridgeError):
+            raise error
+        assert (error.exit_code if isinstance(error, TrustbridgeError) else result.exit_code) == code, result.output
+        return result.stdout
+
+    def told(self, *arguments: str, code: int = 0) -> dict[str, Any]:
+        """What it says in JSON; the lab is in this process and logs beside it."""
+        said = self("--json", *arguments, code=code)
+        found: dict[str, Any] = json.loads(said[said.index("{\n") :])
+        return found
+
+
+def test_the_command(site: Site, tmp_path: Path) -> None:
+    with site.up(phones(3), phones(1, model="CP-7965"), exchanged=True) as live:
+        live.boot()
+        ready, old = live.phones[:3], live.phones[3]
+        shell = Shell(live, tmp_path / "state")
+        table = tmp_path / "phones.csv"
+        said = shell("--csv", str(table), code=1)
+        words = " ".join(said.split())
+        assert "3 of 4 phones move; 1 strand." in words
+        assert f"{old.name} TB112" in words
+        assert "no TVS server can be reached: the TVS does not speak the TLS version" in words
+        lines = list(csv.DictReader(io.StringIO(table.read_text())))
+        assert [(line["phone"], line["forecast"]) for line in lines] == [
+            *((phone.name, "moves") for phone in ready),
+            (old.name, "strands"),
+        ]
+        assert table.stat().st_mode & 0o777 == 0o600
+
+        found = shell.told(code=1)
+        assert found["counts"] == {"moves": 3, "moves by first trust": 0, "strands": 1, "unknown": 0}
+        assert [one["finding"] for one in found["phones"]] == [None, None, None, "TB112"]
+        assert old.name in found["phones"][3]["why"]
+        assert found["servers"] == list(live.destination.definition.tftp_addresses())
+
+        # Without their pages nobody knows what phones hold.
+        unread = shell.told("--no-pages", code=1)
+        assert unread["counts"]["unknown"] == 4
+        assert "phone pages were not asked for" in unread["phones"][0]["not_observed"][-1]
+
+        # A phone the destination does not know: it takes a word about auto-registration to tell.
+        stranger = ready[0]
+        live.call(partial(live.destination.remove_devices, [stranger.name]))
+        for option, forecast in ((), "unknown"), (("--no-auto-registration",), "strands"):
+            told = {one["name"]: one["forecast"] for one in shell.told(*option, code=1)["phones"]}
+            assert told[stranger.name] == forecast
+            assert told[ready[1].name] == "moves"
+
+        one_server = shell.told("--server", "dst-pub", code=1)["servers"]
+        assert one_server == [live.destination.definition.address("dst-pub")]
+        live.call(partial(live.source.remove_devices, [old.name, stranger.name]))
+        assert "All 2 phones move." in shell()
+        shell("--csv", str(tmp_path / "nowhere" / "phones.csv"), code=2)
+        shell("--lists", str(tmp_path), code=2)
+        shell("--scheduler", "nonsense", code=4)
+
+
+def test_older_lists_are_recognised_where_somebody_has_them(site: Site, tmp_path: Path) -> None:
+    with site.up(phones(1), exchanged=True) as live:
+        live.boot()
+        phone = live.phones[0]
+        older = live.call(lambda: older_itl(live))
+        live.call(partial(phone.flash.write, Kept.ITL, older))
+        shell = Shell(live, tmp_path / "state")
+        assert shell.told(code=1)["counts"]["unknown"] == 1
+        folder = tmp_path / "lists"
+        folder.mkdir()
+        (folder / "old.tlv").write_bytes(older)
+        assert shell.told("--lists", str(folder))["counts"]["moves"] == 1
+
+
+def test_a_tvs_that_is_down_is_told_from_one_that_only_we_can_not_reach(site: Site, tmp_path: Path) -> None:
+    with site.up(phones(1), exchanged=True) as live:
+        live.boot()
+        shell = Shell(live, tmp_path / "state")
+        for node in ("src-pub", "src-sub1"):
+            live.stop_service(node, TVS)
+        (told,) = shell.told(code=1)["phones"]
+        assert (told["forecast"], told["finding"]) == ("strands", "TB111")
+        # Its node says that it runs: phones may have a way that we have not.
+        live.call(lambda: [live.node(node).services.update({TVS: Deaf()}) for node in ("src-pub", "src-sub1")])
+        (told,) = shell.told(code=1)["phones"]
+        assert told["forecast"] == "unknown"
+        assert "what TVS src-" in told["missing"][0]
+
+
+class Deaf:
+    """A service that runs, and listens nowhere."""
+
+    async def stop(self) -> None:
+        pass
