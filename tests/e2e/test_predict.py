@@ -108,47 +108,39 @@ class Shell:
 def test_the_command(site: Site, tmp_path: Path) -> None:
     with site.up(phones(3), phones(1, model="CP-7965"), exchanged=True) as live:
         live.boot()
-        ready, old = live.phones[:3], live.phones[3]
+        stranger, first, second, old = live.phones
+        live.call(partial(live.destination.remove_devices, [stranger.name]))
         shell = Shell(live, tmp_path / "state")
         table = tmp_path / "phones.csv"
         said = shell("--csv", str(table), code=1)
         words = " ".join(said.split())
-        assert "3 of 4 phones move; 1 strand." in words
+        assert "2 of 4 phones move; 1 strand; of 1 it is not known." in words
         assert f"{old.name} TB112" in words
         assert "no TVS server can be reached: the TVS does not speak the TLS version" in words
         lines = list(csv.DictReader(io.StringIO(table.read_text())))
         assert [(line["phone"], line["forecast"]) for line in lines] == [
-            *((phone.name, "moves") for phone in ready),
+            (stranger.name, "unknown"),  # nobody said whether the destination registers it
+            (first.name, "moves"),
+            (second.name, "moves"),
             (old.name, "strands"),
         ]
         assert table.stat().st_mode & 0o777 == 0o600
 
-        found = shell.told(code=1)
-        assert found["counts"] == {"moves": 3, "moves by first trust": 0, "strands": 1, "unknown": 0}
-        assert [one["finding"] for one in found["phones"]] == [None, None, None, "TB112"]
+        found = shell.told("--no-auto-registration", "--server", "dst-pub", code=1)
+        assert found["counts"] == {"moves": 2, "moves by first trust": 0, "strands": 2, "unknown": 0}
+        assert [one["finding"] for one in found["phones"]] == ["TB151", None, None, "TB112"]
         assert old.name in found["phones"][3]["why"]
-        assert found["servers"] == list(live.destination.definition.tftp_addresses())
+        assert found["servers"] == [live.destination.definition.address("dst-pub")]
 
         # Without their pages nobody knows what phones hold.
         unread = shell.told("--no-pages", code=1)
         assert unread["counts"]["unknown"] == 4
         assert "phone pages were not asked for" in unread["phones"][0]["not_observed"][-1]
 
-        # A phone the destination does not know: it takes a word about auto-registration to tell.
-        stranger = ready[0]
-        live.call(partial(live.destination.remove_devices, [stranger.name]))
-        for option, forecast in ((), "unknown"), (("--no-auto-registration",), "strands"):
-            told = {one["name"]: one["forecast"] for one in shell.told(*option, code=1)["phones"]}
-            assert told[stranger.name] == forecast
-            assert told[ready[1].name] == "moves"
-
-        one_server = shell.told("--server", "dst-pub", code=1)["servers"]
-        assert one_server == [live.destination.definition.address("dst-pub")]
         live.call(partial(live.source.remove_devices, [old.name, stranger.name]))
         assert "All 2 phones move." in shell()
         shell("--csv", str(tmp_path / "nowhere" / "phones.csv"), code=2)
-        shell("--lists", str(tmp_path), code=2)
-        shell("--scheduler", "nonsense", code=4)
+        shell("--lists", str(tmp_path / "state"), code=2)
 
 
 def test_older_lists_are_recognised_where_somebody_has_them(site: Site, tmp_path: Path) -> None:
