@@ -12,7 +12,7 @@ import json
 from collections.abc import Callable, Sequence
 from typing import Any, Final
 
-from trustbridge.dhcp.keaconfig import DEFINITION, Holder, Json, KeaConfig, same_entries
+from trustbridge.dhcp.keaconfig import Holder, Json, KeaConfig, same_entries
 from trustbridge.dhcp.keacontrol import Control
 from trustbridge.dhcp.scope import (
     Change,
@@ -52,7 +52,7 @@ class Kea:
         entries, undefined = self._read.entries(holder, wanted)
         edits = []
         if undefined:
-            edits.append(Edit(_OPTION_DEFINITION, "", _text([DEFINITION])))
+            edits.append(Edit(_OPTION_DEFINITION, "", _text([self._read.new_definition])))
         if not same_entries(entries, holder.own):
             edits.append(Edit(f"option-data of {scope.name}", _text(holder.own), _text(entries)))
         after = Scope(scope.name, scope.subnet, wanted, False, scope.option66)
@@ -65,7 +65,7 @@ class Kea:
             for one in change.edits:
                 if one.where == _OPTION_DEFINITION:
                     if config.definition is None:
-                        config.define()
+                        config.define(_entries(one.after)[0])
                     continue
                 if not same_entries(holder.own, _entries(one.before)):
                     raise Refused(f"{self.place}: option 150 of {holder.scope.name} was changed meanwhile")

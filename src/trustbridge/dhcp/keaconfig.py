@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import binascii
 import copy
+import itertools
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -78,6 +79,13 @@ class KeaConfig:
         """Of option 150, if there is one."""
         return self._definitions[0] if self._definitions else None
 
+    @property
+    def new_definition(self) -> Json:
+        """What would define it, by a name that nothing else has."""
+        taken = {one.get("name") for one in self._maps(self.dhcp4, "option-def")}
+        names = itertools.chain((DEFINITION["name"],), (f"tftp-servers-{at}" for at in itertools.count(OPTION_150)))
+        return {**DEFINITION, "name": next(name for name in names if name not in taken)}
+
     def holder(self, name: str) -> Holder | None:
         """That of a scope; None when there is none of that name."""
         return next((one for one in self.holders if one.scope.name == name), None)
@@ -85,7 +93,7 @@ class KeaConfig:
     def entries(self, holder: Holder, servers: Sequence[str]) -> tuple[list[Json], bool]:
         """What a part should say, its other settings kept, and whether option 150 has to be defined for it."""
         found = copy.deepcopy(holder.own) or [{**_ENTRY, "code": OPTION_150}]
-        defined = self.definition or DEFINITION
+        defined = self.definition or self.new_definition
         # Text is read by the definition; bytes are what they are, whatever it says.
         readable = defined.get("type") == "ipv4-address" and (defined.get("array") is True or len(servers) == 1)
         for entry in found:
@@ -112,10 +120,10 @@ class KeaConfig:
             holder.at["option-data"] = found + new
         holder.own = [option for option in found + new if self._says_150(option)]
 
-    def define(self) -> None:
-        """Define option 150."""
-        self.dhcp4["option-def"] = [*self._maps(self.dhcp4, "option-def"), dict(DEFINITION)]
-        self._definitions = [DEFINITION]
+    def define(self, definition: Json) -> None:
+        """Define option 150 by this."""
+        self.dhcp4["option-def"] = [*self._maps(self.dhcp4, "option-def"), definition]
+        self._definitions = [definition]
 
     def undefine(self, definition: Json) -> None:
         """Take that definition out again, if it is there as it was added and nothing needs it any more."""
