@@ -227,7 +227,10 @@ class _Connection:
         """Cut it off with a reset, both ways."""
         for side in (self._client, self._server):
             if side is not None:
-                sock = side[1].get_extra_info("socket")
+                try:
+                    sock = side[1].get_extra_info("socket")
+                except AttributeError:  # asyncio's: a TLS transport that has closed has forgotten its own protocol
+                    sock = None
                 if sock is not None and sock.fileno() >= 0:
                     with contextlib.suppress(OSError):
                         sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
