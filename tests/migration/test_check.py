@@ -398,6 +398,41 @@ def test_phones_whose_group_is_not_known_are_counted_apart() -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("group", "stranded"), [(None, False), ((), False), (("elsewhere",), False), (GROUP[:1], True)]
+)
+def test_an_old_phone_strands_where_every_tvs_of_its_group_refuses_it(
+    group: tuple[str, ...] | None, stranded: bool
+) -> None:
+    move = Move.ready()
+    _phones_of_7965(move, old_sub=False, old_pub=True)
+    move.change(1, 2, group=group)
+    assert bool(told(move.checked(), "TB112")) is stranded
+    _phones_of_7965(move, old_sub=False, old_pub=False)
+    assert bool(told(move.checked(), "TB112")) is (group != ("elsewhere",))
+
+
+def test_a_tvs_that_is_down_strands_nobody_who_has_another() -> None:
+    move = Move.ready()
+    move.stage.old.failures["old-sub"] = Failure.UNREACHABLE
+    (one,) = told(move.checked(), "TB111")
+    assert one.severity is Severity.WARN
+    assert one.consequence.endswith("No phone that was seen strands by it now.")
+    # A group that names it alone is nobody's that the proof knows of; the phone's own file does.
+    move.change(4, group=("old-sub",))
+    (one,) = told(move.checked(), "TB111")
+    assert one.consequence.endswith(f"This phone will strand: {name_of(4)}.")
+
+
+def test_a_tvs_whose_answer_turns_at_its_next_start_strands_nobody_today() -> None:
+    move = Move.ready()
+    move.stage.old.cache = {node: dict(held) for node, held in move.stage.old.stores.items()}
+    move.stage.old.take(move.stage.new.recovery)
+    found = told(move.checked(), "TB103")
+    assert found
+    assert all(one.severity is Severity.WARN and "phones will strand:" not in one.consequence for one in found)
+
+
 def test_phones_that_ask_nobody_do_not_strand_by_a_tvs() -> None:
     move = Move.ready()
     _unrecovered(move)
@@ -416,6 +451,12 @@ def test_without_phones_nothing_is_said_of_them() -> None:
     assert one.consequence == "All phones strand."
     assert found.phones is None
     assert not {"TB122", "TB151", "TB161"} & {one.id for one in found.findings}
+
+
+def test_without_the_destinations_devices_nobody_is_missing_there() -> None:
+    move = Move.ready()
+    seen = replace(move.observed(), devices=None)
+    assert not told(check(seen, NOW), "TB151")
 
 
 def test_on_the_way_back_no_phone_of_the_source_is_counted() -> None:

@@ -49,12 +49,7 @@ def _old_tls(seen: Observed) -> Iterator[Finding]:
     if not old:
         return
     refusing = {node: one.words for node, one in seen.old_tls.items() if one.accepted is False}
-    # Without its group a phone strands only if nobody at all would talk to it.
-    stranded = [
-        phone
-        for phone in old
-        if refusing and all(node in refusing for node in (phone.group or seen.old.asked) if node in seen.old.asked)
-    ]
+    stranded = [phone for phone in old if _refused(phone, seen, refusing)]
     if stranded:
         said = "; ".join(f"{node}: {words}" for node, words in refusing.items())
         models = ", ".join(sorted({phone.model for phone in stranded}))
@@ -65,6 +60,12 @@ def _old_tls(seen: Observed) -> Iterator[Finding]:
             f"TLS 1.0 offered to its TVS, as {models} do: {said}",
             consequence=f"Models that know nothing newer can't ask it. {these(stranded, 'will strand')}",
         )
+
+
+def _refused(phone: PhoneFacts, seen: Observed, refusing: Mapping[str, str]) -> bool:
+    """Whether every TVS that a phone may ask refuses it; where its group is not known, every one there is."""
+    nodes = [node for node in phone.group or seen.old.asked if node in seen.old.asked]
+    return bool(nodes) and all(node in refusing for node in nodes)
 
 
 def _renewed_together(seen: Observed, now: datetime) -> Iterator[Finding]:
