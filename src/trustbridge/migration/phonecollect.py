@@ -266,9 +266,7 @@ async def _pages(
         async def one(name: str) -> None:
             nonlocal done, heard, in_vain
             if in_vain >= _GIVE_UP and not heard:
-                why = (
-                    f"no page was waited for, after {_GIVE_UP} others in vain: is the voice network reachable from here?"
-                )
+                why = f"no page was waited for, after {_GIVE_UP} others in vain: is the voice network in reach of here?"
                 facts[name] = _without(facts[name], f"trust lists it holds: {why}")
             elif not facts[name].address:
                 facts[name] = _without(facts[name], "trust lists it holds: no address is known to read its page at")
