@@ -61,6 +61,7 @@ class DefectiveLab:
         hidden: phones of which something is hidden that decides.
         known_lists: trust lists that somebody has at hand.
         expected_refusals, expected_forecasts: those that some phones must end with.
+        expected_findings: what is behind the end of phones with a defect.
     """
 
     live: LiveLab
@@ -68,6 +69,7 @@ class DefectiveLab:
     hidden: set[str] = field(default_factory=set)
     known_lists: list[bytes] = field(default_factory=list)
     expected_refusals: set[Refusal | None] = field(default_factory=set)
+    expected_findings: dict[str, str] = field(default_factory=dict)
     expected_forecasts: set[Forecast] = field(default_factory=lambda: set(Forecast))
 
     @property
@@ -204,12 +206,25 @@ def _spoil_destination(lab: DefectiveLab, each: int, *, mixed: bool) -> None:
         lab.defect[name] = "not known at the destination"
     lab.expected_refusals |= {None, Refusal.TVS_UNREACHABLE, Refusal.TVS_CERTIFICATE, Refusal.NOT_VOUCHED}
     lab.expected_refusals.add(Refusal.REGISTRATION)
+    lab.expected_findings |= {
+        f"CP-8841 of {DOWN}": "TB111",
+        f"CP-8841 of {WRONG}": "TB110",
+        f"CP-8841 of {STALE}": "TB102",
+        f"CP-7965 of {GOOD}": "TB112",
+        "CP-7965 without trust lists": "TB122",
+        "foreign ITL": "TB122",
+        "blank ITL": "TB120",
+        "not known at the destination": "TB151",
+        f"CP-7960 of {GOOD}": "TB123" if mixed else "TB160",
+    }
     if mixed:
         live.destination.stores["dst-sub1"].remove(Store.CAPF_TRUST, live.source.capf.certificate)
         live.call(live.node("dst-sub1").refresh)
         lab.expected_refusals.add(Refusal.MODEL)
+        lab.expected_findings[f"CP-8841 of {NO_CAPF}"] = "TB152"
     else:
         lab.expected_refusals.add(Refusal.NOT_IN_CTL)
+        lab.expected_findings["left CTL"] = "TB121"
 
 
 def _tamper(lab: DefectiveLab) -> None:
@@ -219,6 +234,7 @@ def _tamper(lab: DefectiveLab) -> None:
     atomicfile.write(path, content[:-40] + bytes([content[-40] ^ 1]) + content[-39:])
     lab.expected_refusals = {None, Refusal.WRONG_SIGNATURE, Refusal.NOT_IN_CTL, Refusal.TVS_UNREACHABLE}
     lab.expected_forecasts.remove(Forecast.MOVES)
+    lab.expected_findings = {"tampered ITL": "TB131", "left CTL": "TB121", f"CP-8841 of {STALE}": "TB102"}
 
 
 def close_page(phone: LabPhone) -> None:

@@ -17,7 +17,7 @@ from tests.trust.world import DEVICE, NOW, UnifiedCm, World, cluster, stranger
 from trustbridge.cucm.model import PhoneStatus
 from trustbridge.errors import Unreachable
 from trustbridge.migration.phonefacts import PhoneFacts
-from trustbridge.migration.predict import Estate, Forecasts, predict
+from trustbridge.migration.predict import Estate, Forecasts, class_of, predict
 from trustbridge.migration.predictrun import predict_class
 from trustbridge.migration.predictvalues import (
     ANY_PHONE,
@@ -454,7 +454,9 @@ def test_whether_a_phone_has_an_lsc_matters_only_where_it_would_be_trusted() -> 
     assert foretold(unregistered, seen(made)).finding == "TB152"
     what = seen(world(secure=True))
     unread = replace(what, members={name: replace(one, trusts_lsc=None) for name, one in what.members.items()})
-    assert "CAPF-trust" in foretold(facts(flash, security_mode=3), unread).why()
+    found = foretold(facts(flash, security_mode=3), unread)
+    assert found.forecast is UNKNOWN
+    assert "CAPF-trust" in found.why()
 
 
 # Many.
@@ -501,6 +503,36 @@ def test_phones_that_agree_are_run_once(monkeypatch: pytest.MonkeyPatch) -> None
         assert list(forecasts)[place] == (f"SEP{place:012X}", alone)
     assert sum(forecasts.counts.values()) == sum(forecasts.by_prediction().values()) == 400
     assert not forecasts.all_move
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"group": ("src2",)},
+        {"group": None},
+        {"itl": ""},
+        {"ctl": "AB" * 20},
+        {"model": "CP-7965"},
+        {"status": PhoneStatus.UNREGISTERED},
+        {"security_mode": 1},
+        {"alternate_tftp": None},
+        {"tftp_servers": ("dst1",)},
+    ],
+    ids=str,
+)
+def test_what_tells_one_phone_from_another_tells_their_classes(changes: dict[str, Any]) -> None:
+    first = facts(A.flash(), security_mode=3, alternate_tftp=True, tftp_servers=("src1",))
+    second = replace(first, **changes)
+    estate = Estate()
+    for phone, arrival in ((first, 0), (second, 0), (first, NO_DEVICE), (first, 0)):
+        estate.add(phone, arrival)
+    assert [estate.classes[place] for place in estate.class_of] == [
+        class_of(first, 0),
+        class_of(second, 0),
+        class_of(first, NO_DEVICE),
+        class_of(first, 0),
+    ]
+    assert len(estate.classes) == 3
 
 
 def test_models_that_can_do_the_same_are_one() -> None:
