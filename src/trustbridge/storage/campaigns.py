@@ -81,7 +81,7 @@ class Campaigns:
             .order_by(Wave.position, CampaignPhone.id)
         )
         with self.reading() as session:
-            return [PhoneRecord.of(phone, wave) for phone, wave in session.execute(query).tuples()]
+            return [PhoneRecord.of(phone, wave) for phone, wave in session.execute(query)]
 
     def journal(self, campaign_id: int, *, phone: str | None = None, last: int | None = None) -> list[JournalRecord]:
         """The journal of a campaign, oldest first.
@@ -368,7 +368,7 @@ def wave_records(session: Session, campaign_id: int) -> list[WaveRecord]:
         CampaignPhone.wave_id, CampaignPhone.state, CampaignPhone.kind, CampaignPhone.direction, func.count()
     ).where(CampaignPhone.campaign_id == campaign_id)
     groups = (CampaignPhone.wave_id, CampaignPhone.state, CampaignPhone.kind, CampaignPhone.direction)
-    for wave_id, state, kind, direction, count in session.execute(counted.group_by(*groups)).tuples():
+    for wave_id, state, kind, direction, count in session.execute(counted.group_by(*groups)):
         states.setdefault(wave_id, Counter())[state] += count
         kinds.setdefault(wave_id, Counter())[Kind(kind)] += count
         if kind == Kind.FAILED and direction == Direction.FORTH:

@@ -53,7 +53,7 @@ class CampaignWork(Campaigns):
                 .where(CampaignPhone.id.in_(chosen))
                 .order_by(urgent, CampaignPhone.id)
             )
-            return [PhoneRecord.of(phone, wave) for phone, wave in session.execute(query).tuples()]
+            return [PhoneRecord.of(phone, wave) for phone, wave in session.execute(query)]
 
     def release(self, phones: Sequence[PhoneRecord]) -> None:
         """Give phones back that nothing was written of."""
@@ -163,7 +163,7 @@ class CampaignWork(Campaigns):
             .where(CampaignPhone.id.in_([number for number, _ in done]))
             .execution_options(populate_existing=True)
         )
-        found = {phone.id: PhoneRecord.of(phone, wave) for phone, wave in rows.tuples()}
+        found = {phone.id: PhoneRecord.of(phone, wave) for phone, wave in rows}
         return [found[number] for number, _ in done]
 
     def _judge(self, session: Session, campaign: Campaign, now: datetime, stop: StopRule) -> None:
@@ -232,7 +232,7 @@ class CampaignWork(Campaigns):
             query = select(func.count(), func.min(CampaignPhone.due_at)).where(
                 CampaignPhone.campaign_id == campaign_id, or_(*concerned)
             )
-            count, due = session.execute(query).tuples().one()
+            count, due = session.execute(query).one()
             return count, due
 
 
