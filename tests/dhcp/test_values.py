@@ -21,7 +21,7 @@ from trustbridge.cucm.model import DhcpSubnet
 from trustbridge.dhcp.manual import System, commands
 from trustbridge.dhcp.offer import Offer
 from trustbridge.dhcp.record import Kind, Records, Server, State
-from trustbridge.dhcp.scope import Change, Edit, Scope, check_servers, file_name, find_scope, unified
+from trustbridge.dhcp.scope import Change, Edit, Scope, check_in_force, check_servers, file_name, find_scope, unified
 from trustbridge.dhcp.unifiedcm import UnifiedCmDhcp
 from trustbridge.errors import NotNow, Refused, SettingsError, TrustbridgeError
 
@@ -66,6 +66,18 @@ def test_a_scope_is_found_by_its_name_or_by_a_subnet_that_it_has_alone() -> None
             find_scope(scopes, wanted)
     with pytest.raises(SettingsError, match="no scope"):
         find_scope([], "x")
+
+
+def test_what_is_inherited_is_not_what_a_scope_says_itself() -> None:
+    inherited, own = Scope("x", "", OLD, True), Scope("x", "", OLD)
+    assert own.says(Scope("x", "other", OLD, option66="cm1"))
+    assert not own.says(inherited)
+    with pytest.raises(TrustbridgeError, match="inherited"):
+        check_in_force("Kea", inherited, Change("Kea", inherited, own, ()))
+    # Taken back, it is inherited again, whatever that is by now.
+    check_in_force("Kea", Scope("x", "", NEW, True), Change("Kea", inherited, own, ()).backwards)
+    with pytest.raises(TrustbridgeError):
+        check_in_force("Kea", own, Change("Kea", inherited, own, ()).backwards)
 
 
 @given(

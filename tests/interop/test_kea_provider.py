@@ -355,6 +355,21 @@ def test_what_cannot_be_written_to_the_file_does_not_stay_in_force(tmp_path: Pat
     run(scenario())
 
 
+def test_the_address_that_was_asked_for_is_given_back(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        async with kea(tmp_path) as site:
+            config = await whole(site.socket)
+            config["subnet4"][0]["pools"] = [{"pool": "127.30.40.7 - 127.30.40.7"}]
+            await site.socket.ask("config-set", {"Dhcp4": config})
+            for number in range(3):  # phones that want the only address there is
+                offer = await confirm(
+                    SERVER, OLD, address=IN_FIRST, port=site.port, mac=bytes((2, 0, 0, 0, 0, number)), tries=1
+                )
+                assert (offer.lease.address, offer.agrees) == ("127.30.40.7", True)
+
+    run(scenario())
+
+
 @needs_agent
 def test_the_agent_wants_its_password_and_errors_are_one_each(tmp_path: Path) -> None:
     async def scenario() -> None:

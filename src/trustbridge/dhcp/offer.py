@@ -122,8 +122,20 @@ async def _give_back(lease: Lease, server: str, port: int, address: str, own_por
     )
     loop = asyncio.get_running_loop()
     try:
-        transport, _ = await loop.create_datagram_endpoint(asyncio.DatagramProtocol, local_addr=(address, own_port))
+        transport, sender = await loop.create_datagram_endpoint(_Sender, local_addr=(address, own_port))
     except OSError:
         return
     transport.sendto(dhcp.encode(message), (server, port))
     transport.close()
+    await sender.closed  # only then may the next one ask from the same port
+
+
+class _Sender(asyncio.DatagramProtocol):
+    """Sends and hears nothing."""
+
+    def __init__(self) -> None:
+        self.closed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        if not self.closed.done():
+            self.closed.set_result(None)
