@@ -1,0 +1,179 @@
+"""The repository on both databases: one worker a phone, one change a step, one campaign a phone."""
+
+from __future__ import annotations
+
+import threading
+from collections import Counter
+from dataclasses import replace
+from datetime import timedelta
+
+import pytest
+from sqlalchemy import Engine, event
+from tests.storage.databases import NOW, phone_names, planned
+
+from trustbridge.errors import NotNow, SettingsError
+from trustbridge.storage.campaignrecords import Change, PhoneRecord
+from trustbridge.storage.campaignwork import CampaignWork
+from trustbridge.storage.models import CampaignState, Direction, Kind
+
+MINUTE = timedelta(minutes=1)
+
+
+def begun(engine: Engine, *sizes: int) -> tuple[CampaignWork, int]:
+    """A campaign whose first wave has begun."""
+    work = CampaignWork(engine, "one")
+    campaign = planned(work, "move", *sizes)
+    work.begin("move", option150="destination", now=NOW)
+    assert work.open_wave(campaign.id, work.waves(campaign.id)[0].id, NOW)
+    return work, campaign.id
+
+
+def moved(phone: PhoneRecord, state: str = "waiting", kind: Kind = Kind.HELD, **more: object) -> Change:
+    return Change(phone, state, kind, Direction.FORTH, NOW, reason="because", **more)  # type: ignore[arg-type]
+
+
+def test_a_phone_is_one_workers_at_a_time(engine: Engine) -> None:
+    _, number = begun(engine, 40)
+    taken: list[str] = []
+    ready = threading.Barrier(4)
+
+    def take(worker: CampaignWork) -> None:
+        ready.wait()
+        for _ in range(8):
+            found = worker.lease(number, NOW, until=NOW + MINUTE, limit=3)
+            taken.extend(phone.name for phone in found)
+
+    threads = [threading.Thread(target=take, args=(CampaignWork(engine, f"w{place}"),)) for place in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert Counter(taken) == Counter(phone_names(40))
+
+
+def test_a_lease_that_has_ended_is_anothers_and_its_change_is_nothing(engine: Engine) -> None:
+    one, number = begun(engine, 1)
+    two = CampaignWork(engine, "two")
+    (before,) = one.lease(number, NOW, until=NOW + MINUTE, limit=9)
+    assert two.lease(number, NOW, until=NOW + MINUTE, limit=9) == []
+    assert one.advance(number, [moved(before)], NOW + MINUTE, stop=lambda wave: None) == []
+    (again,) = two.lease(number, NOW + MINUTE, until=NOW + 2 * MINUTE, limit=9)
+    assert one.advance(number, [moved(before)], NOW, stop=lambda wave: None) == []
+    (after,) = two.advance(number, [moved(again)], NOW + MINUTE, stop=lambda wave: None)
+    assert (after.state, after.step, after.lease_owner) == ("waiting", 1, None)
+    assert [entry.by for entry in one.journal(number, phone=after.name)] == ["two"]
+
+
+def test_a_step_is_done_once(engine: Engine) -> None:
+    work, number = begun(engine, 1)
+    (before,) = work.lease(number, NOW, until=NOW + MINUTE, limit=9)
+    assert work.advance(number, [moved(before)], NOW, stop=lambda wave: None, keep=True)
+    assert work.advance(number, [moved(before, "another")], NOW, stop=lambda wave: None) == []
+    assert [entry.after for entry in work.journal(number, phone=before.name)] == ["waiting"]
+
+
+def test_state_and_journal_are_written_together_or_not_at_all(engine: Engine) -> None:
+    work, number = begun(engine, 1)
+    (before,) = work.lease(number, NOW, until=NOW + MINUTE, limit=9)
+
+    def cut_off(connection: object, cursor: object, statement: str, *_: object) -> None:
+        if statement.startswith("INSERT INTO journal"):
+            raise KeyboardInterrupt
+
+    event.listen(engine, "before_cursor_execute", cut_off)
+    with pytest.raises(KeyboardInterrupt):
+        work.advance(number, [moved(before)], NOW, stop=lambda wave: None)
+    event.remove(engine, "before_cursor_execute", cut_off)
+    (phone,) = work.phones(number)
+    assert (phone.state, phone.step) == ("planned", 0)
+    assert work.journal(number, phone=phone.name) == []
+
+
+def test_no_more_resets_than_are_allowed_whoever_asks(engine: Engine) -> None:
+    work, number = begun(engine, 12)
+    workers = [CampaignWork(engine, f"w{place}") for place in range(4)]
+    taken = [worker.lease(number, NOW, until=NOW + MINUTE, limit=3) for worker in workers]
+    granted: list[PhoneRecord] = []
+    ready = threading.Barrier(4)
+
+    def ask(worker: CampaignWork, phones: list[PhoneRecord]) -> None:
+        changes = [moved(phone, "reset requested", Kind.UNDER_WAY, reset=True) for phone in phones]
+        ready.wait()
+        granted.extend(worker.request_resets(number, changes, NOW, allowed=lambda load: 5 - load.recent))
+
+    threads = [threading.Thread(target=ask, args=pair) for pair in zip(workers, taken, strict=True)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(granted) == 5
+    assert Counter(phone.state for phone in work.phones(number)) == {"reset requested": 5, "planned": 7}
+    assert all(phone.resets == 1 and phone.lease_owner for phone in granted)
+
+
+@pytest.mark.parametrize("state", [CampaignState.PAUSED, CampaignState.HALTED])
+def test_nobody_is_granted_a_reset_in_a_campaign_that_does_not_run(engine: Engine, state: CampaignState) -> None:
+    work, number = begun(engine, 2)
+    forth, other = work.lease(number, NOW, until=NOW + MINUTE, limit=9)
+    back = replace(moved(other, "reset requested", Kind.UNDER_WAY, reset=True), direction=Direction.BACK)
+    if state is CampaignState.PAUSED:
+        work.pause("move", reason="", now=NOW)
+    else:
+        failed = moved(forth, "failed", Kind.FAILED)
+        (forth,) = work.advance(number, [failed], NOW, stop=lambda wave: "too much", keep=True)
+    assert work.get("move").state is state
+    changes = [moved(forth, "reset requested", Kind.UNDER_WAY, reset=True), back]
+    found = work.request_resets(number, changes, NOW, allowed=lambda load: 9)
+    assert [phone.name for phone in found] == ([] if state is CampaignState.PAUSED else [other.name])
+
+
+def test_a_phone_is_in_one_campaign_that_was_begun(engine: Engine) -> None:
+    work, number = begun(engine, 2)
+    planned(work, "other", 1, first=2)
+    with pytest.raises(NotNow, match="SEP000000000002 is in campaign move"):
+        work.begin("other", option150="destination", now=NOW)
+    taken = work.lease(number, NOW, until=NOW + MINUTE, limit=9)
+    done = [replace(moved(phone, "moved", Kind.DONE), due_at=None) for phone in taken]
+    work.advance(number, done, NOW, stop=lambda wave: None)
+    assert work.finish(number, NOW).state is CampaignState.FINISHED
+    assert work.begin("other", option150="destination", now=NOW).state is CampaignState.RUNNING
+    with pytest.raises(NotNow, match="is in campaign other"):
+        work.send_back("move", wave=None, phones=(), option150="source", now=NOW)
+
+
+def test_names_that_are_taken_or_not_there(engine: Engine) -> None:
+    work, _ = begun(engine, 1)
+    with pytest.raises(SettingsError, match="there already"):
+        planned(work, "move", 1, first=50)
+    with pytest.raises(SettingsError, match="no campaign is called other"):
+        work.get("other")
+    with pytest.raises(SettingsError, match="no wave"):
+        work.send_back("move", wave="wave-9", phones=(), option150="source", now=NOW)
+    with pytest.raises(SettingsError, match="no phone SEP9"):
+        work.send_back("move", wave=None, phones=("SEP9",), option150="source", now=NOW)
+    assert work.phones(work.get("move").id)[0].wanted is Direction.FORTH
+
+
+def test_what_can_not_be_done_in_a_state(engine: Engine) -> None:
+    work = CampaignWork(engine, "one")
+    planned(work)
+    for call in (
+        lambda: work.pause("move", reason="", now=NOW),
+        lambda: work.resume("move", retry=False, now=NOW),
+        lambda: work.send_back("move", wave=None, phones=(), option150="source", now=NOW),
+    ):
+        with pytest.raises(NotNow):
+            call()
+    assert work.begin("move", option150="destination", now=NOW).state is CampaignState.RUNNING
+    assert work.begin("move", option150="destination", now=NOW).state is CampaignState.RUNNING
+    work.pause("move", reason="", now=NOW)
+    with pytest.raises(NotNow, match="is paused"):
+        work.begin("move", option150="destination", now=NOW)
+
+
+def test_a_wave_begins_once(engine: Engine) -> None:
+    work, number = begun(engine, 1, 1)
+    first, second = work.waves(number)
+    assert not work.open_wave(number, first.id, NOW)
+    assert work.open_wave(number, second.id, NOW)
+    assert [entry.wave for entry in work.journal(number) if entry.event == "wave"] == [first.name, second.name]
