@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from trustbridge import __version__
-from trustbridge.cli import bulk, cluster, exchange, lab, option150, sftp, tvs
+from trustbridge.cli import bulk, cluster, exchange, lab, migrate, option150, sftp, tvs
 from trustbridge.cli.check import check
 from trustbridge.cli.demo import demo
 from trustbridge.cli.inspect import inspect_command
@@ -44,6 +44,7 @@ app.add_typer(sftp.app, name="sftp", rich_help_panel="Exchange")
 app.command(rich_help_panel="Migrate")(check)
 app.command(rich_help_panel="Migrate")(predict)
 app.add_typer(option150.app, name="option150", rich_help_panel="Migrate")
+app.add_typer(migrate.app, name="migrate", rich_help_panel="Migrate")
 app.add_typer(tvs.app, name="tvs", rich_help_panel="Trust")
 app.command("inspect", rich_help_panel="Trust")(inspect_command)
 

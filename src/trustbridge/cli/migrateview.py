@@ -1,0 +1,159 @@
+"""How campaigns are shown, to people and as JSON."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+from rich.markup import escape
+
+from trustbridge.cli.screen import table
+from trustbridge.migration.campaignphone import PhoneState
+from trustbridge.storage.models import Direction, Kind
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from trustbridge.storage.campaignrecords import CampaignRecord, JournalRecord, NewWave, PhoneRecord, WaveRecord
+
+#: Phones that are listed one by one, unless all are asked for.
+_LISTED = 20
+_COLUMNS = ("held", "under way", "done", "failed", "skipped")
+
+
+def show_plan(console: Console, name: str, waves: Sequence[NewWave]) -> None:
+    """A campaign as it was planned."""
+    rows = [
+        (
+            escape(wave.name),
+            str(len(wave.phones)),
+            escape(", ".join(sorted({phone.model for phone in wave.phones}))),
+            escape("; ".join(wave.windows) or "any time"),
+        )
+        for wave in waves
+    ]
+    console.print(table(f"Campaign {name}", ("wave", "phones", "models", "windows"), rows))
+
+
+def show_campaigns(console: Console, campaigns: Sequence[tuple[CampaignRecord, Sequence[WaveRecord]]]) -> None:
+    """Campaigns, one a line."""
+    rows = [
+        (escape(one.name), f"{one.source} -> {one.destination}", one.state, *_counts(waves), escape(one.reason))
+        for one, waves in campaigns
+    ]
+    console.print(table("Campaigns", ("name", "clusters", "state", *_COLUMNS, "why"), rows))
+
+
+def _counts(waves: Sequence[WaveRecord]) -> tuple[str, ...]:
+    return tuple(str(sum(wave.kinds.get(Kind(column), 0) for wave in waves)) for column in _COLUMNS)
+
+
+def show_campaign(
+    console: Console,
+    campaign: CampaignRecord,
+    waves: Sequence[WaveRecord],
+    phones: Sequence[PhoneRecord],
+    journal: Sequence[JournalRecord],
+) -> None:
+    """One campaign: its waves, what failed, and what happened last."""
+    rows = [
+        (
+            escape(wave.name),
+            "ended" if wave.closed_at else "begun" if wave.opened_at else "",
+            *_counts([wave]),
+            escape("; ".join(wave.windows) or "any time"),
+        )
+        for wave in waves
+    ]
+    why = f": {campaign.reason}" if campaign.reason else ""
+    title = f"{campaign.name}, {campaign.source} -> {campaign.destination}: {campaign.state}{why}"
+    console.print(table(escape(title), ("wave", "", *_COLUMNS, "windows"), rows))
+    open_ones = [phone for phone in phones if phone.kind in (Kind.FAILED, Kind.SKIPPED, Kind.UNDER_WAY)]
+    open_ones.sort(key=lambda phone: (phone.kind is not Kind.FAILED, phone.name))
+    if open_ones:
+        left = len(open_ones) - _LISTED
+        console.print(
+            table(
+                "Phones that did not move, or are on their way",
+                ("phone", "wave", "state", "why", "evidence"),
+                [
+                    (
+                        phone.name,
+                        escape(phone.wave),
+                        state_of(phone),
+                        escape(phone.reason),
+                        escape("; ".join(phone.evidence)),
+                    )
+                    for phone in open_ones[:_LISTED]
+                ],
+                caption=f"and {left} more: --json lists all" if left > 0 else "",
+            )
+        )
+    console.print(
+        table(
+            "Journal, its end",
+            ("time (UTC)", "what", "", "why"),
+            [
+                (
+                    f"{entry.at:%Y-%m-%d %H:%M:%S}",
+                    escape(entry.phone or entry.wave or entry.event),
+                    escape(f"{entry.before} -> {entry.after}" if entry.before else entry.after),
+                    escape(entry.reason),
+                )
+                for entry in journal
+            ],
+        )
+    )
+
+
+def state_of(phone: PhoneRecord) -> str:
+    """Its state, with clusters in place of origin and target."""
+    back = phone.direction is Direction.BACK
+    match phone.state:
+        case PhoneState.GONE:
+            return f"gone from {'destination' if back else 'source'}"
+        case PhoneState.REGISTERED:
+            return f"registered at {'source' if back else 'destination'}"
+        case PhoneState.STRANDED:
+            return f"stranded at {'destination' if back else 'source'}"
+    return phone.state
+
+
+def campaign_json(
+    campaign: CampaignRecord,
+    waves: Sequence[WaveRecord],
+    phones: Sequence[PhoneRecord] = (),
+    journal: Sequence[JournalRecord] = (),
+) -> dict[str, Any]:
+    """A campaign; phones and journal where they are given."""
+    found = {key: value for key, value in asdict(campaign).items() if key != "id"}
+    found["waves"] = [
+        {
+            "name": wave.name,
+            "pilot": wave.pilot,
+            "windows": wave.windows,
+            "begun": wave.opened_at,
+            "ended": wave.closed_at,
+            "phones": wave.size,
+            "states": dict(wave.states),
+        }
+        for wave in waves
+    ]
+    found["phones"] = [
+        {
+            "name": phone.name,
+            "wave": phone.wave,
+            "model": phone.model,
+            "device_pool": phone.device_pool,
+            "state": phone.state,
+            "direction": phone.direction,
+            "since": phone.since,
+            "resets": phone.resets,
+            "reason": phone.reason,
+            "evidence": phone.evidence,
+        }
+        for phone in phones
+    ]
+    found["journal"] = [{key: value for key, value in asdict(entry).items() if key != "id"} for entry in journal]
+    return found
