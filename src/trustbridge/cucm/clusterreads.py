@@ -280,6 +280,10 @@ class ClusterReads:
 
         return await self._only("registrations", Interface.RIS, ask)
 
+    def unheard(self) -> frozenset[str]:
+        """Nodes that had no answer of their own to the last question for registrations: what they know is missing."""
+        return frozenset() if self._ris is None else self._ris.silent
+
     async def tvs_certificates(self) -> tuple[TvsCertificate, ...]:
         """What TVS knows, as the database tells."""
         return await self._only("TVS certificates", Interface.AXL, lambda: self._by_axl(Axl.tvs_certificates))

@@ -46,6 +46,9 @@ class CampaignCluster(Protocol):
     async def registrations(self, names: Sequence[str]) -> dict[str, RegistrationInfo]:
         """Where phones are registered."""
 
+    def unheard(self) -> frozenset[str]:
+        """Nodes that had no answer of their own to the last question for registrations."""
+
     async def reset_phones(self, names: Sequence[str]) -> None:
         """Reset phones."""
 
@@ -166,13 +169,19 @@ class Site:
         lists, at_source, at_destination = await asyncio.gather(
             self._lists(), self._registrations(self._source, names), self._registrations(self._destination, names)
         )
-        asked = at_source is not None and at_destination is not None
         here, there = at_source or {}, at_destination or {}
+        #: Whether each cluster has answered, and each of its nodes: only then does "not heard of" mean anything.
+        whole = [
+            found is not None and not self._unheard(cluster)
+            for cluster, found in ((self._source, at_source), (self._destination, at_destination))
+        ]
+        answered = at_source is not None and at_destination is not None
         gate = asyncio.Semaphore(_AT_ONCE)
 
         async def one(phone: PhoneRecord) -> tuple[str, Observation]:
             name = phone.name.upper()
             infos = (here.get(name), there.get(name))
+            asked = answered and all(info is not None or sure for info, sure in zip(infos, whole, strict=True))
             pages = await self._pages(infos, gate)
             return phone.name, _observation(phone.direction, infos, pages, lists, asked=asked)
 
@@ -190,6 +199,15 @@ class Site:
             return None
         self._silent.discard(cluster.name)
         return found
+
+    def _unheard(self, cluster: CampaignCluster) -> bool:
+        nodes = cluster.unheard()
+        who = f"nodes of {cluster.name}"
+        if nodes:
+            self._falls_silent(who, f"{cluster.name}: RisPort70 has no answer of {', '.join(sorted(nodes))}")
+        else:
+            self._silent.discard(who)
+        return bool(nodes)
 
     def _falls_silent(self, who: str, words: str) -> None:
         if who not in self._silent:

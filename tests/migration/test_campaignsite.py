@@ -1,0 +1,90 @@
+"""What a campaign sees of its clusters: what they have heard of, and when "not heard of" means nothing."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+
+from trustbridge.cucm.model import NodeInfo, PhoneStatus, RegistrationInfo, TrustListFileInfo
+from trustbridge.errors import Unreachable
+from trustbridge.migration.campaignphone import Observation
+from trustbridge.migration.campaignsite import Site
+from trustbridge.storage.models import Direction
+
+HERE, AWAY = "SEP000000000001", "SEP000000000002"
+
+
+@dataclass
+class FakeCluster:
+    name: str
+    known: dict[str, RegistrationInfo] = field(default_factory=dict)
+    silent: frozenset[str] = frozenset()
+    down: bool = False
+
+    async def nodes(self) -> tuple[NodeInfo, ...]:
+        return (NodeInfo(f"{self.name}-pub", "192.0.2.1", True),)
+
+    def host(self, node: NodeInfo) -> str:
+        return node.address
+
+    async def trust_list_files(self) -> tuple[TrustListFileInfo, ...]:
+        return (TrustListFileInfo(f"{self.name}-pub", "ITLFile.tlv", self.name.encode()),)
+
+    async def registrations(self, names: Sequence[str]) -> dict[str, RegistrationInfo]:
+        if self.down:
+            raise Unreachable(f"{self.name} is down")
+        return {name: info for name, info in self.known.items() if name in names}
+
+    def unheard(self) -> frozenset[str]:
+        return self.silent
+
+    async def reset_phones(self, names: Sequence[str]) -> None:
+        raise AssertionError("nobody asked for it")
+
+
+def registered(name: str) -> RegistrationInfo:
+    return RegistrationInfo(name, PhoneStatus.REGISTERED, "node", "")
+
+
+def observed(source: FakeCluster, destination: FakeCluster) -> tuple[dict[str, Observation], list[str]]:
+    """What is seen of two phones, and what was noted."""
+    noted: list[str] = []
+
+    async def look() -> dict[str, Observation]:
+        async with Site.opened(source, destination, phone_port=80, noted=noted.append) as site:
+            phones = [SimpleNamespace(name=name, direction=Direction.FORTH) for name in (HERE, AWAY)]
+            first = dict(await site.observe(cast(Any, phones)))
+            assert dict(await site.observe(cast(Any, phones))) == first
+            return first
+
+    return asyncio.run(look()), noted
+
+
+def test_clusters_that_have_answered_are_believed() -> None:
+    seen, noted = observed(FakeCluster("source", {HERE: registered(HERE)}), FakeCluster("destination"))
+    assert {name: one.asked for name, one in seen.items()} == {HERE: True, AWAY: True}
+    assert seen[HERE].origin is not None
+    assert seen[AWAY].origin is None
+    assert noted == []
+
+
+@pytest.mark.parametrize("silent", ["source", "destination"])
+def test_not_heard_of_means_nothing_where_a_node_was_silent(silent: str) -> None:
+    clusters = {name: FakeCluster(name) for name in ("source", "destination")}
+    clusters[silent].silent = frozenset({"sub2"})
+    clusters[silent].known = {HERE: registered(HERE)}
+    seen, noted = observed(clusters["source"], clusters["destination"])
+    # Of the phone that was heard of there, the silent node has nothing to add.
+    assert {name: one.asked for name, one in seen.items()} == {HERE: True, AWAY: False}
+    assert noted == [f"{silent}: RisPort70 has no answer of sub2; nothing is concluded from that"]  # once
+
+
+def test_a_cluster_that_is_down_says_nothing_of_any_phone() -> None:
+    seen, noted = observed(FakeCluster("source", {HERE: registered(HERE)}), FakeCluster("destination", down=True))
+    assert {name: one.asked for name, one in seen.items()} == {HERE: False, AWAY: False}
+    assert noted == ["destination is down; nothing is concluded from that"]
