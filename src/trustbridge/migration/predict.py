@@ -232,11 +232,11 @@ def _over_dask(
         except TimeoutError as error:
             raise Unreachable(f"the scheduler at {scheduler} has no workers", "Start one: `dask worker`.") from error
         progress("asking the workers", 0, len(parts))
-        known = client.scatter(world, broadcast=True, hash=False)  # type: ignore[no-untyped-call]
+        known = client.scatter(world, broadcast=True, hash=False)  # type: ignore[no-untyped-call] # distributed has no types
         asked = [client.submit(predict_part, part, known, pure=False) for part in parts]
         try:
             # In order, and together: what fails on a worker comes out here as it was raised there.
-            found: list[list[Prediction]] = client.gather(asked)  # type: ignore[no-untyped-call]
+            found: list[list[Prediction]] = client.gather(asked)  # type: ignore[no-untyped-call] # as above
         except ImportError as error:
             raise Refused(
                 f"workers of {scheduler} can't predict: {error}",
