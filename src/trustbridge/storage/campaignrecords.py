@@ -7,16 +7,37 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from trustbridge.storage.models import Campaign, CampaignPhone, CampaignState, Direction, JournalEntry, Kind, Wave
+from trustbridge.storage.models import (
+    Campaign,
+    CampaignPhone,
+    CampaignState,
+    Cluster,
+    Direction,
+    JournalEntry,
+    Kind,
+    ScopeChange,
+    ScopeState,
+    Wave,
+)
 
 
 @dataclass(frozen=True, slots=True)
 class NewPhone:
-    """A phone that is to be in a campaign."""
+    """A phone that is to be in a campaign.
+
+    Attributes:
+        tvs: node whose TVS it asks first at the source; "" where nobody knows.
+        predicted, predicted_why: what becomes of it, as it was foretold; "" where nobody has.
+        left_out: why it is not to be moved: it is in the campaign, skipped from the beginning. "" for one that is.
+    """
 
     name: str
     model: str
     device_pool: str
+    tvs: str = ""
+    predicted: str = ""
+    predicted_why: str = ""
+    left_out: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +48,76 @@ class NewWave:
     pilot: bool
     windows: tuple[str, ...]
     phones: tuple[NewPhone, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class NewScope:
+    """Option 150 of a DHCP scope that a campaign is to change, see `models.ScopeChange`."""
+
+    waves: tuple[str, ...]
+    kind: str
+    server: str
+    user: str
+    scope: str
+    servers: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ScopeRecord:
+    """Option 150 of a DHCP scope in a campaign, see `models.ScopeChange`."""
+
+    id: int
+    campaign_id: int
+    waves: tuple[str, ...]
+    kind: str
+    server: str
+    user: str
+    scope: str
+    servers: tuple[str, ...]
+    wanted: ScopeState
+    state: ScopeState
+    change: Mapping[str, Any]
+
+    @classmethod
+    def of(cls, row: ScopeChange) -> ScopeRecord:
+        """From its row."""
+        return cls(
+            row.id,
+            row.campaign_id,
+            tuple(row.waves),
+            row.kind,
+            row.server,
+            row.user,
+            row.scope,
+            tuple(row.servers),
+            ScopeState(row.wanted),
+            ScopeState(row.state),
+            dict(row.change),
+        )
+
+    @property
+    def words(self) -> str:
+        """Which one, for people."""
+        return f"{self.kind} {self.server}, {self.scope}"
+
+    def concerns(self, wave: str) -> bool:
+        """Whether a wave needs it."""
+        return not self.waves or wave in self.waves
+
+
+@dataclass(frozen=True, slots=True)
+class ClusterRecord:
+    """A cluster as it was seen last, see `models.Cluster`."""
+
+    name: str
+    release: str
+    nodes: tuple[str, ...]
+    seen_at: datetime
+
+    @classmethod
+    def of(cls, row: Cluster) -> ClusterRecord:
+        """From its row."""
+        return cls(row.name, row.release, tuple(row.nodes), row.seen_at)
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +160,7 @@ class WaveRecord:
         states: phones by state.
         kinds: phones by kind, all of them.
         failed_forth: phones that failed on their way to the destination.
+        scopes: DHCP scopes whose option 150 it needs changed, in words.
         resting: phones that nobody has to look at any more.
     """
 
@@ -83,6 +175,7 @@ class WaveRecord:
     states: Mapping[str, int]
     kinds: Mapping[Kind, int]
     failed_forth: int
+    scopes: tuple[str, ...] = ()
 
     @property
     def size(self) -> int:
@@ -121,6 +214,9 @@ class PhoneRecord:
     evidence: tuple[str, ...]
     lease_owner: str | None
     lease_until: datetime | None
+    tvs: str = ""
+    predicted: str = ""
+    predicted_why: str = ""
 
     @classmethod
     def of(cls, row: CampaignPhone, wave: Wave) -> PhoneRecord:
@@ -148,6 +244,9 @@ class PhoneRecord:
             tuple(row.evidence),
             row.lease_owner,
             row.lease_until,
+            row.tvs,
+            row.predicted,
+            row.predicted_why,
         )
 
 

@@ -1,4 +1,4 @@
-"""Campaigns in the database: made, read, and told what to do. What workers do is in `campaignwork`.
+"""Campaigns in the database: made, and told what to do. What workers do is in `campaignwork`.
 
 Every change is one transaction, with the journal's entry in it: what is not in the journal has not happened.
 """
@@ -6,100 +6,33 @@ Every change is one transaction, with the journal's entry in it: what is not in 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Engine, func, or_, select, update
+from sqlalchemy import or_, select, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from trustbridge.errors import NotNow, SettingsError
-from trustbridge.storage.campaignrecords import CampaignRecord, JournalRecord, NewWave, PhoneRecord, WaveRecord
-from trustbridge.storage.database import READ_ONLY, in_words
-from trustbridge.storage.models import Campaign, CampaignPhone, CampaignState, Direction, JournalEntry, Kind, Wave
+from trustbridge.storage.campaignjournal import CampaignJournal
+from trustbridge.storage.campaignreads import named, scope_records, wave_records
+from trustbridge.storage.campaignrecords import CampaignRecord, ClusterRecord, NewScope, NewWave
+from trustbridge.storage.models import (
+    Campaign,
+    CampaignPhone,
+    CampaignState,
+    Cluster,
+    Direction,
+    Kind,
+    ScopeChange,
+    ScopeState,
+    Wave,
+)
 
 
-class Campaigns:
-    """All campaigns of a database.
-
-    Args:
-        engine: of `storage.database`, with its tables in order.
-        by: who is at work, for the journal: a process, not a person.
-
-    Every method raises `Unreachable` or `Refused` when the database does not answer.
-    """
-
-    def __init__(self, engine: Engine, by: str) -> None:
-        self.engine = engine
-        self.by = by
-
-    @contextmanager
-    def writing(self) -> Iterator[Session]:
-        """A transaction that may write; what is raised inside takes all of it back."""
-        with in_words(self.engine), Session(self.engine) as session, session.begin():
-            yield session
-
-    @contextmanager
-    def reading(self) -> Iterator[Session]:
-        """A transaction that only reads."""
-        with (
-            in_words(self.engine),
-            self.engine.connect().execution_options(**{READ_ONLY: True}) as connection,
-            Session(connection) as session,
-        ):
-            yield session
-
-    # Reading.
-
-    def all(self) -> list[CampaignRecord]:
-        """Every campaign, oldest first."""
-        with self.reading() as session:
-            return [CampaignRecord.of(row) for row in session.scalars(select(Campaign).order_by(Campaign.id))]
-
-    def get(self, name: str) -> CampaignRecord:
-        """One campaign.
-
-        Raises:
-            SettingsError: there is none of that name.
-        """
-        with self.reading() as session:
-            return CampaignRecord.of(_named(session, name))
-
-    def waves(self, campaign_id: int) -> list[WaveRecord]:
-        """The waves of a campaign in their order, with their phones counted."""
-        with self.reading() as session:
-            return wave_records(session, campaign_id)
-
-    def phones(self, campaign_id: int) -> list[PhoneRecord]:
-        """All phones of a campaign, wave by wave."""
-        query = (
-            select(CampaignPhone, Wave)
-            .join(Wave, Wave.id == CampaignPhone.wave_id)
-            .where(CampaignPhone.campaign_id == campaign_id)
-            .order_by(Wave.position, CampaignPhone.id)
-        )
-        with self.reading() as session:
-            return [PhoneRecord.of(phone, wave) for phone, wave in session.execute(query)]
-
-    def journal(self, campaign_id: int, *, phone: str | None = None, last: int | None = None) -> list[JournalRecord]:
-        """The journal of a campaign, oldest first.
-
-        Args:
-            phone: only entries about this one.
-            last: only the newest so many.
-        """
-        query = select(JournalEntry).where(JournalEntry.campaign_id == campaign_id)
-        if phone is not None:
-            query = query.where(JournalEntry.phone == phone)
-        query = query.order_by(JournalEntry.id.desc())
-        if last is not None:
-            query = query.limit(last)
-        with self.reading() as session:
-            return [JournalRecord.of(row) for row in session.scalars(query)][::-1]
-
-    # Telling.
+class Campaigns(CampaignJournal):
+    """All campaigns of a database, told what to do."""
 
     def create(
         self,
@@ -111,11 +44,14 @@ class Campaigns:
         *,
         state: str,
         now: datetime,
+        skipped: str = "skipped",
+        scopes: Sequence[NewScope] = (),
     ) -> CampaignRecord:
         """Keep a new campaign; nothing happens to its phones before `begin`.
 
         Args:
-            state: the first one of every phone.
+            state: the first one of every phone; `skipped` that of those that are left out.
+            scopes: whose option 150 it changes.
 
         Raises:
             SettingsError: the name is taken.
@@ -136,7 +72,22 @@ class Campaigns:
                 session.add(campaign)
                 session.flush()
                 for position, wave in enumerate(waves):
-                    self._add_wave(session, campaign, position, wave, state, now)
+                    self._add_wave(session, campaign, position, wave, (state, skipped), now)
+                session.add_all(
+                    ScopeChange(
+                        campaign_id=campaign.id,
+                        waves=list(scope.waves),
+                        kind=scope.kind,
+                        server=scope.server,
+                        user=scope.user,
+                        scope=scope.scope,
+                        servers=list(scope.servers),
+                        wanted=ScopeState.PLANNED,
+                        state=ScopeState.PLANNED,
+                        change={},
+                    )
+                    for scope in scopes
+                )
                 self.note(session, campaign.id, now, "planned", after=CampaignState.PLANNED, reason=_planned(waves))
                 return CampaignRecord.of(campaign)
         except Exception as error:
@@ -149,7 +100,7 @@ class Campaigns:
 
     @staticmethod
     def _add_wave(
-        session: Session, campaign: Campaign, position: int, wave: NewWave, state: str, now: datetime
+        session: Session, campaign: Campaign, position: int, wave: NewWave, states: tuple[str, str], now: datetime
     ) -> None:
         row = Wave(
             campaign_id=campaign.id,
@@ -168,8 +119,8 @@ class Campaigns:
                 name=phone.name,
                 model=phone.model,
                 device_pool=phone.device_pool,
-                state=state,
-                kind=Kind.HELD,
+                state=states[1] if phone.left_out else states[0],
+                kind=Kind.SKIPPED if phone.left_out else Kind.HELD,
                 direction=Direction.FORTH,
                 wanted=Direction.FORTH,
                 again=False,
@@ -177,29 +128,74 @@ class Campaigns:
                 since=now,
                 resets=0,
                 baseline={},
-                reason="",
+                reason=phone.left_out,
                 evidence=[],
+                tvs=phone.tvs,
+                predicted=phone.predicted,
+                predicted_why=phone.predicted_why,
             )
             for phone in wave.phones
         )
 
+    def record_clusters(self, clusters: Sequence[ClusterRecord]) -> None:
+        """Keep what clusters were seen to be; the latest counts."""
+        with self.writing() as session:
+            for seen in clusters:
+                row = session.scalar(select(Cluster).where(Cluster.name == seen.name).with_for_update())
+                if row is None:
+                    session.add(
+                        Cluster(name=seen.name, release=seen.release, nodes=list(seen.nodes), seen_at=seen.seen_at)
+                    )
+                else:
+                    row.release, row.nodes, row.seen_at = seen.release, list(seen.nodes), seen.seen_at
+
+    def foretold(self, name: str, predictions: Mapping[str, tuple[str, str]], *, now: datetime) -> None:
+        """Keep what was predicted of phones.
+
+        Args:
+            predictions: by phone: what, and why.
+
+        Raises:
+            SettingsError: there is no such campaign.
+        """
+        with self.writing() as session:
+            campaign = named(session, name, lock=True)
+            ids = dict(
+                session.execute(
+                    select(CampaignPhone.name, CampaignPhone.id).where(CampaignPhone.campaign_id == campaign.id)
+                ).all()
+            )
+            values = [
+                {"id": ids[phone], "predicted": what, "predicted_why": why}
+                for phone, (what, why) in predictions.items()
+                if phone in ids
+            ]
+            if values:
+                session.execute(update(CampaignPhone), values)
+            counts = Counter(what for what, _ in predictions.values())
+            words = ", ".join(f"{count} {what}" for what, count in sorted(counts.items()))
+            self.note(session, campaign.id, now, "predicted", after=campaign.state, reason=words)
+
     def begin(self, name: str, *, option150: str, now: datetime) -> CampaignRecord:
         """Let a planned campaign run, and claim its phones; one that runs already stays so.
+
+        Args:
+            option150: the cluster that option 150 names already, as somebody says; "" where the campaign sees to it.
 
         Raises:
             NotNow: it is paused, halted or finished; or a phone is in another campaign that was begun.
         """
         with self.writing() as session:
-            campaign = _named(session, name, lock=True)
+            campaign = named(session, name, lock=True)
             if campaign.state not in (CampaignState.PLANNED, CampaignState.RUNNING):
                 raise NotNow(
                     f"campaign {name} is {campaign.state}{_because(campaign)}",
                     f"See: trustbridge migrate status {name}",
                 )
             if campaign.state == CampaignState.PLANNED:
-                self._claim(session, campaign, None)
+                self.claim(session, campaign, None)
                 campaign.option150 = option150
-                self.turn(session, campaign, CampaignState.RUNNING, f"option 150 names {option150}", now)
+                self.turn(session, campaign, CampaignState.RUNNING, _said_of_option150(option150), now)
             return CampaignRecord.of(campaign)
 
     def pause(self, name: str, *, reason: str, now: datetime) -> CampaignRecord:
@@ -209,7 +205,7 @@ class Campaigns:
             NotNow: it does not run.
         """
         with self.writing() as session:
-            campaign = _named(session, name, lock=True)
+            campaign = named(session, name, lock=True)
             if campaign.state == CampaignState.PAUSED:
                 return CampaignRecord.of(campaign)
             if campaign.state not in (CampaignState.RUNNING, CampaignState.HALTED):
@@ -217,47 +213,70 @@ class Campaigns:
             self.turn(session, campaign, CampaignState.PAUSED, reason, now)
             return CampaignRecord.of(campaign)
 
-    def resume(self, name: str, *, retry: bool, now: datetime) -> CampaignRecord:
+    def resume(self, name: str, *, retry: bool, now: datetime, without: Collection[str] = ()) -> CampaignRecord:
         """Let a paused or halted campaign go on; the failures there are do not halt it again.
 
         Args:
             retry: what failed is tried once more, and what was skipped; a finished campaign may begin again for these.
+            without: phones that are not.
 
         Raises:
             NotNow: it was never begun, or is finished and nothing is to be tried again.
         """
         with self.writing() as session:
-            campaign = _named(session, name, lock=True)
+            campaign = named(session, name, lock=True)
             if campaign.state == CampaignState.PLANNED:
                 raise NotNow(f"campaign {name} was not begun", f"Begin it: trustbridge migrate start {name}")
             if campaign.state == CampaignState.FINISHED and not retry:
                 raise NotNow(f"campaign {name} is finished", "What failed in it is tried once more with --retry.")
             if campaign.state == CampaignState.FINISHED:
-                self._claim(session, campaign, None)
+                self.claim(session, campaign, None)
             for wave in wave_records(session, campaign.id):
                 if wave.failed_forth > wave.accepted_failures:
                     session.execute(update(Wave).where(Wave.id == wave.id).values(accepted_failures=wave.failed_forth))
             if retry:
-                failed = CampaignPhone.kind.in_((Kind.FAILED, Kind.SKIPPED))
-                session.execute(
-                    update(CampaignPhone).where(CampaignPhone.campaign_id == campaign.id, failed).values(again=True)
-                )
+                failed = session.execute(
+                    select(CampaignPhone.id, CampaignPhone.name).where(
+                        CampaignPhone.campaign_id == campaign.id,
+                        CampaignPhone.kind.in_((Kind.FAILED, Kind.SKIPPED)),
+                    )
+                ).all()
+                again = [{"id": number, "again": True} for number, phone in failed if phone not in without]
+                if again:
+                    session.execute(update(CampaignPhone), again)
             reason = "what failed or was skipped is tried once more" if retry else ""
             self.turn(session, campaign, CampaignState.RUNNING, reason, now)
             return CampaignRecord.of(campaign)
 
-    def send_back(self, name: str, *, wave: str | None, phones: Sequence[str], option150: str, now: datetime) -> int:
+    def send_back(
+        self,
+        name: str,
+        *,
+        wave: str | None,
+        phones: Sequence[str],
+        option150: str,
+        now: datetime,
+        without: Collection[str] = (),
+    ) -> int:
         """Have a campaign's phones go back, those of a wave, or some by name; those under way turn when they rest.
+
+        Scopes whose option 150 the campaign has changed, and which no phone needs that stays, are changed back first.
+
+        Args:
+            option150: the cluster that option 150 of these phones names already, as somebody says; "" where the
+                campaign is to see to it.
+            without: phones that stay, whatever else is said.
 
         Gives:
             how many.
 
         Raises:
             SettingsError: there is no such wave or phone.
-            NotNow: it was never begun; or a phone is in another campaign that was begun.
+            NotNow: it was never begun; or a phone is in another campaign that was begun; or the campaign can't see to
+                option 150, as it changed none, or phones that stay need it as it is.
         """
         with self.writing() as session:
-            campaign = _named(session, name, lock=True)
+            campaign = named(session, name, lock=True)
             if campaign.state == CampaignState.PLANNED:
                 raise NotNow(f"campaign {name} was not begun: no phone of it has moved")
             meant = [CampaignPhone.campaign_id == campaign.id]
@@ -268,15 +287,25 @@ class Campaigns:
                 meant.append(CampaignPhone.wave_id == found)
             if phones:
                 meant.append(CampaignPhone.name.in_(phones))
-            names = list(session.scalars(select(CampaignPhone.name).where(*meant)))
-            if unknown := sorted(set(phones) - set(names)):
+            rows = dict(session.execute(select(CampaignPhone.name, CampaignPhone.id).where(*meant)).all())
+            if unknown := sorted(set(phones) - set(rows)):
                 raise SettingsError(f"campaign {name} has no phone {', '.join(unknown)}{f' in {wave}' if wave else ''}")
+            going = {phone: number for phone, number in rows.items() if phone not in without}
+            if not going:
+                raise NotNow(f"no phone of {name} is left to go back")
             if campaign.state == CampaignState.FINISHED:
-                self._claim(session, campaign, names)
-            session.execute(update(CampaignPhone).where(*meant).values(wanted=Direction.BACK))
+                self.claim(session, campaign, list(going))
+            session.execute(
+                update(CampaignPhone), [{"id": number, "wanted": Direction.BACK} for number in going.values()]
+            )
+            session.flush()
+            if option150:
+                campaign.option150 = option150
+            else:
+                self._scopes_back(session, campaign, set(going), now)
             what = ", ".join(sorted(phones)) or (f"wave {wave}" if wave is not None else "all phones")
-            campaign.option150 = option150
-            reason = f"{what} to go back; option 150 names {option150}"
+            stay = f", but for {len(rows) - len(going)}" if len(going) < len(rows) else ""
+            reason = f"{what}{stay} to go back; {_said_of_option150(option150)}"
             if wave is None and not phones and campaign.state != CampaignState.PAUSED:
                 self.turn(session, campaign, CampaignState.RUNNING, reason, now, event="rollback")
             else:
@@ -290,121 +319,56 @@ class Campaigns:
                     after=campaign.state,
                     reason=reason,
                 )
-            return len(names)
+            return len(going)
 
-    # In a transaction of somebody's.
-
-    def turn(
-        self,
-        session: Session,
-        campaign: Campaign,
-        state: CampaignState,
-        reason: str,
-        now: datetime,
-        *,
-        event: str = "campaign",
-        evidence: Sequence[str] = (),
-    ) -> None:
-        """Change a campaign's state."""
-        before, campaign.state, campaign.reason, campaign.changed_at = campaign.state, state, reason, now
-        self.note(session, campaign.id, now, event, before=before, after=state, reason=reason, evidence=evidence)
-
-    def note(
-        self,
-        session: Session,
-        campaign_id: int,
-        now: datetime,
-        event: str,
-        *,
-        before: str = "",
-        after: str = "",
-        reason: str = "",
-        wave: str | None = None,
-        phone: str | None = None,
-        step: int | None = None,
-        evidence: Sequence[str] = (),
-    ) -> None:
-        """Add to the journal."""
-        session.add(
-            JournalEntry(
-                campaign_id=campaign_id,
-                at=now,
-                by=self.by,
-                event=event,
-                wave=wave,
-                phone=phone,
-                step=step,
-                before=before,
-                after=after,
-                reason=reason,
-                evidence=list(evidence),
+    def _scopes_back(self, session: Session, campaign: Campaign, going: Collection[str], now: datetime) -> None:
+        """Want option 150 back where no phone that stays needs it."""
+        waves: dict[str, set[str]] = {}
+        stay: dict[str, int] = {}
+        for phone, wave, wanted, kind in session.execute(
+            select(CampaignPhone.name, Wave.name, CampaignPhone.wanted, CampaignPhone.kind)
+            .join(Wave, Wave.id == CampaignPhone.wave_id)
+            .where(CampaignPhone.campaign_id == campaign.id)
+        ).all():
+            waves.setdefault(wave, set())
+            if phone in going:
+                waves[wave].add(phone)
+            elif wanted == Direction.FORTH and kind in (Kind.DONE, Kind.UNDER_WAY):
+                stay[wave] = stay.get(wave, 0) + 1
+        scopes = scope_records(session, campaign.id)
+        concerned = [scope for scope in scopes if any(scope.concerns(wave) for wave, some in waves.items() if some)]
+        if not concerned:
+            raise NotNow(
+                f"nobody has said that DHCP option 150 of these phones names {campaign.source} again",
+                "Phones that are reset before that stay where they are: change it, then add --option150-done.",
             )
-        )
-
-    @staticmethod
-    def _claim(session: Session, campaign: Campaign, names: Sequence[str] | None) -> None:
-        mine = [CampaignPhone.campaign_id == campaign.id]
-        if names is not None:
-            mine.append(CampaignPhone.name.in_(names))
-        wanted = select(CampaignPhone.name).where(*mine)
-        taken = session.execute(
-            select(CampaignPhone.name, Campaign.name)
-            .join(Campaign, Campaign.id == CampaignPhone.campaign_id)
-            .where(CampaignPhone.claim.in_(wanted), CampaignPhone.campaign_id != campaign.id)
-            .order_by(CampaignPhone.name)
-        ).first()
-        if taken is not None:
-            raise NotNow(f"phone {taken[0]} is in campaign {taken[1]}, which is not finished", "One after the other.")
-        # The column is unique: who claims the same phone at the same time, fails here.
-        session.execute(update(CampaignPhone).where(*mine).values(claim=CampaignPhone.name))
-
-
-def wave_records(session: Session, campaign_id: int) -> list[WaveRecord]:
-    """The waves of a campaign in their order, counted in this transaction."""
-    states: dict[int, Counter[str]] = {}
-    kinds: dict[int, Counter[Kind]] = {}
-    failed: Counter[int] = Counter()
-    counted = select(
-        CampaignPhone.wave_id, CampaignPhone.state, CampaignPhone.kind, CampaignPhone.direction, func.count()
-    ).where(CampaignPhone.campaign_id == campaign_id)
-    groups = (CampaignPhone.wave_id, CampaignPhone.state, CampaignPhone.kind, CampaignPhone.direction)
-    for wave_id, state, kind, direction, count in session.execute(counted.group_by(*groups)):
-        states.setdefault(wave_id, Counter())[state] += count
-        kinds.setdefault(wave_id, Counter())[Kind(kind)] += count
-        if kind == Kind.FAILED and direction == Direction.FORTH:
-            failed[wave_id] += count
-    return [
-        WaveRecord(
-            row.id,
-            row.position,
-            row.name,
-            row.pilot,
-            tuple(row.windows),
-            row.opened_at,
-            row.closed_at,
-            row.accepted_failures,
-            dict(states.get(row.id, {})),
-            dict(kinds.get(row.id, {})),
-            failed[row.id],
-        )
-        for row in session.scalars(select(Wave).where(Wave.campaign_id == campaign_id).order_by(Wave.position))
-    ]
+        for scope in concerned:
+            staying = sum(count for wave, count in stay.items() if scope.concerns(wave))
+            if staying:
+                raise NotNow(
+                    f"{scope.words}: option 150 can't go back: {staying} phones have moved by it that are to stay",
+                    "They would follow it with their next restart. Name the source's servers for the phones that go "
+                    "back, by a reservation or a class, then add --option150-done; or roll back all that it serves.",
+                )
+            if scope.wanted is ScopeState.APPLIED:
+                session.get_one(ScopeChange, scope.id).wanted = ScopeState.REVERTED
+                self.note(
+                    session,
+                    campaign.id,
+                    now,
+                    "option 150",
+                    before=scope.state,
+                    after="wanted back",
+                    reason=f"{scope.words}: its phones go back",
+                )
 
 
 #: Phones that are to turn, or to be tried again, though they rest or their wave has not begun.
 TURNING = or_(CampaignPhone.wanted != CampaignPhone.direction, CampaignPhone.again)
 
 
-def _named(session: Session, name: str, *, lock: bool = False) -> Campaign:
-    query = select(Campaign).where(Campaign.name == name)
-    found = session.scalar(query.with_for_update() if lock else query)
-    if found is None:
-        known = ", ".join(session.scalars(select(Campaign.name).order_by(Campaign.id)))
-        raise SettingsError(
-            f"no campaign is called {name}",
-            f"There are {known}." if known else "Plan one: trustbridge migrate plan --help",
-        )
-    return found
+def _said_of_option150(cluster: str) -> str:
+    return f"option 150 names {cluster}" if cluster else "the campaign itself sees to option 150"
 
 
 def _because(campaign: Campaign) -> str:

@@ -14,9 +14,11 @@ from typing import Final
 from sqlalchemy import Select, case, func, or_, select, update
 from sqlalchemy.orm import Session
 
+from trustbridge.storage.campaignreads import wave_records
 from trustbridge.storage.campaignrecords import CampaignRecord, Change, Load, PhoneRecord, WaveRecord
-from trustbridge.storage.campaigns import TURNING, Campaigns, wave_records
-from trustbridge.storage.models import Campaign, CampaignPhone, CampaignState, Direction, Kind, Wave
+from trustbridge.storage.campaigns import TURNING
+from trustbridge.storage.campaignscopes import CampaignScopes
+from trustbridge.storage.models import Campaign, CampaignPhone, CampaignState, Direction, Kind, ScopeChange, Wave
 
 #: The minute of "resets a minute".
 MINUTE: Final = timedelta(minutes=1)
@@ -24,7 +26,7 @@ MINUTE: Final = timedelta(minutes=1)
 StopRule = Callable[[WaveRecord], str | None]
 
 
-class CampaignWork(Campaigns):
+class CampaignWork(CampaignScopes):
     """A worker's side of the repository; `by` must be this worker's alone."""
 
     def lease(self, campaign_id: int, now: datetime, *, until: datetime, limit: int) -> list[PhoneRecord]:
@@ -206,6 +208,8 @@ class CampaignWork(Campaigns):
         with self.writing() as session:
             campaign = _locked(session, campaign_id)
             busy = _count(campaign_id).where(or_(CampaignPhone.kind.in_((Kind.HELD, Kind.UNDER_WAY)), TURNING))
+            if session.scalar(_unsettled(campaign_id)):
+                return CampaignRecord.of(campaign)
             if campaign.state in (CampaignState.RUNNING, CampaignState.FINISHED) and not session.scalar(busy):
                 if campaign.state == CampaignState.RUNNING:
                     self.turn(session, campaign, CampaignState.FINISHED, "every phone has come to an end", now)
@@ -215,7 +219,7 @@ class CampaignWork(Campaigns):
             return CampaignRecord.of(campaign)
 
     def left(self, campaign_id: int) -> tuple[int, datetime | None]:
-        """How many phones this campaign, in its present state, still has to be looked at; and when the next is due.
+        """How much this campaign, in its present state, still has to look at, phones and scopes; and when a phone is due.
 
         A campaign that is paused or halted leaves those alone that nothing was done to, except what goes back.
         """
@@ -233,6 +237,8 @@ class CampaignWork(Campaigns):
                 CampaignPhone.campaign_id == campaign_id, or_(*concerned)
             )
             count, due = session.execute(query).one()
+            if campaign.state != CampaignState.PAUSED:
+                count += session.scalar(_unsettled(campaign_id)) or 0
             return count, due
 
 
@@ -245,6 +251,15 @@ def _may_reset(state: CampaignState, direction: Direction) -> bool:
 def _locked(session: Session, campaign_id: int) -> Campaign:
     """The campaign's row, for this transaction alone: who counts and then writes, does so one after the other."""
     return session.scalars(select(Campaign).where(Campaign.id == campaign_id).with_for_update()).one()
+
+
+def _unsettled(campaign_id: int) -> Select[int]:
+    """Scopes whose option 150 is not yet what it should be."""
+    return (
+        select(func.count())
+        .select_from(ScopeChange)
+        .where(ScopeChange.campaign_id == campaign_id, ScopeChange.wanted != ScopeChange.state)
+    )
 
 
 def _count(campaign_id: int) -> Select[int]:

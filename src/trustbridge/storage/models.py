@@ -119,6 +119,57 @@ class Wave(Base):
     accepted_failures: Mapped[int]
 
 
+class ScopeState(StrEnum):
+    """What option 150 of a DHCP scope came to in a campaign; also what is wanted of it."""
+
+    PLANNED = "planned"
+    APPLIED = "applied"
+    REVERTED = "reverted"
+
+
+class ScopeChange(Base):
+    """Option 150 of one DHCP scope, as a campaign changes it.
+
+    Attributes:
+        waves: names of the waves that need it; none: all of them.
+        kind, server, user: the provider, as `dhcp.record.Server`; no password is kept.
+        servers: what option 150 is to name.
+        wanted, state: words of `ScopeState`; while they differ, somebody has to do it.
+        change: what was done, as `dhcp.scope.Change.record`; before it was tried, empty.
+        owner, owned_until: who does it, and how long nobody else will.
+    """
+
+    __tablename__ = "scope_change"
+    __table_args__ = (UniqueConstraint("campaign_id", "kind", "server", "scope"),)
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    campaign_id: Mapped[int] = mapped_column(ForeignKey("campaign.id"))
+    waves: Mapped[list[str]]
+    kind: Mapped[str] = mapped_column(String(16))
+    server: Mapped[str] = mapped_column(String(512))
+    user: Mapped[str] = mapped_column(String(128))
+    scope: Mapped[str] = mapped_column(String(255))
+    servers: Mapped[list[str]]
+    wanted: Mapped[str] = mapped_column(String(16))
+    state: Mapped[str] = mapped_column(String(16))
+    change: Mapped[dict[str, Any]]
+    owner: Mapped[str | None] = mapped_column(String(128))
+    owned_until: Mapped[datetime | None]
+
+
+class Cluster(Base):
+    """A cluster as it was seen last: for reports and the console, when it does not answer. How to reach it is in the
+    inventory."""
+
+    __tablename__ = "cluster"
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    name: Mapped[str] = mapped_column(String(63), unique=True)
+    release: Mapped[str] = mapped_column(String(64))
+    nodes: Mapped[list[str]]
+    seen_at: Mapped[datetime]
+
+
 class CampaignPhone(Base):
     """One phone of a campaign. See the module for `state`, `kind` and `step`.
 
@@ -130,6 +181,8 @@ class CampaignPhone(Base):
         claim: its name while a campaign that was begun has it. Unique: no two campaigns move the same phone.
         baseline: what was seen of it just before its reset.
         lease_owner, lease_until: who works on it, and how long nobody else will.
+        tvs: node whose TVS it asks first at the source; "" where nobody knows.
+        predicted, predicted_why: what was foretold last, as `migration.predictvalues.Forecast` has it; "" for nothing.
     """
 
     __tablename__ = "campaign_phone"
@@ -162,6 +215,9 @@ class CampaignPhone(Base):
     evidence: Mapped[list[str]]
     lease_owner: Mapped[str | None] = mapped_column(String(128))
     lease_until: Mapped[datetime | None]
+    tvs: Mapped[str] = mapped_column(String(128))
+    predicted: Mapped[str] = mapped_column(String(32))
+    predicted_why: Mapped[str] = mapped_column(Text)
 
 
 class JournalEntry(Base):
