@@ -252,3 +252,20 @@ def test_down_is_heard(asked: Asked) -> None:
     assert not asked.requests.down.is_set()
     assert asked("down") is None
     assert asked.requests.down.is_set()
+
+
+def test_a_call_is_put_on_and_hung_up_and_a_reset_cuts_it(asked: Asked) -> None:
+    def rows() -> list[tuple[bool, int]]:
+        return [(row["in_call"], row["calls_cut"]) for row in asked("status")["phones"]]
+
+    asked("reset", names=[PLAIN, SECURE])
+    assert [row["in_call"] for row in asked("call", names=[PLAIN, SECURE])] == [True, True]
+    with pytest.raises(TrustbridgeError, match=f"{PLAIN} can't call: it is in a call"):
+        asked("call", names=[PLAIN])
+    asked("hang-up", names=[PLAIN])
+    assert rows() == [(False, 0), (True, 0)]
+    with pytest.raises(TrustbridgeError, match="in no call"):
+        asked("hang-up", names=[PLAIN])
+    asked("reset", names=[PLAIN, SECURE])
+    assert rows() == [(False, 0), (False, 1)]
+    assert asked("phone", name=SECURE)["calls_cut"] == 1

@@ -6,12 +6,14 @@ import hashlib
 import re
 import xml.etree.ElementTree as ET
 from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
 from tests.lab.prepared import NOW, clock
 
-from trustbridge.lab.phone import LabPhone, PhoneIdentity, PhoneNetwork
+from trustbridge.errors import NotNow
+from trustbridge.lab.phone import LabPhone, PhoneIdentity, PhoneNetwork, Standing
 from trustbridge.lab.ports import Ports
 from trustbridge.lab.statuspages import HTML, XML, page
 from trustbridge.trust import configuration as configurations
@@ -152,3 +154,43 @@ def test_a_phone_whose_web_access_is_off_shows_nothing_at_all(phone: LabPhone) -
 def test_a_damaged_configuration_does_not_take_the_pages_away(phone: LabPhone) -> None:
     phone.flash.write(Kept.CONFIGURATION, b"<device")
     assert rows(shown(phone, "/NetworkConfiguration"))["IP Address"] == "127.30.0.10"
+
+
+def test_a_call_is_on_the_page_of_the_first_stream_and_its_traces_stay(phone: LabPhone) -> None:
+    now = NOW
+    phone._clock = lambda: now
+    phone.standing = Standing.REGISTERED
+    adapter = SERVICEABILITY + "device.statistics.streaming."
+    assert rows(shown(phone, adapter + "0"))["Stream Status"] == "Not Ready"
+    assert rows(shown(phone, adapter + "0"))["Remote Address"] == "0.0.0.0/0"
+    phone.place_call("192.0.2.1/16384")
+    now += timedelta(seconds=2)
+    found = rows(shown(phone, adapter + "0"))
+    assert (found["Stream Status"], found["Sender Packets"]) == ("Active", "100")
+    assert found["Local Address"].startswith("127.30.0.10/")
+    assert xml(phone, "/StreamingStatisticsX?1")["StreamStatus"] == "Active"
+    assert rows(shown(phone, "/StreamingStatistics?1")) == found
+    assert rows(shown(phone, adapter + "1"))["Stream Status"] == "Not Ready"
+    phone.hang_up()
+    now += timedelta(hours=1)
+    after = rows(shown(phone, adapter + "0"))
+    assert after == found | {"Stream Status": "Not Ready"}
+    assert xml(phone, "/StreamingStatisticsX?1")["RemoteAddr"] == "192.0.2.1/16384"
+
+
+@pytest.mark.parametrize("number", ["", "-1", "5", "x", "²", "00"])
+def test_there_are_five_streams(phone: LabPhone, number: str) -> None:
+    assert page(phone, SERVICEABILITY + "device.statistics.streaming." + number) is None
+    assert page(phone, "/StreamingStatisticsX?" + ("6" if number == "5" else number)) is None
+    assert page(phone, SERVICEABILITY + "device.statistics.streaming.4") is not None
+
+
+def test_a_phone_that_is_not_registered_or_busy_takes_no_call(phone: LabPhone) -> None:
+    with pytest.raises(NotNow, match="it is off"):
+        phone.place_call("192.0.2.1/16384")
+    with pytest.raises(NotNow, match="in no call"):
+        phone.hang_up()
+    phone.standing = Standing.REGISTERED
+    phone.place_call("192.0.2.1/16384")
+    with pytest.raises(NotNow, match="in a call"):
+        phone.place_call("192.0.2.1/16384")

@@ -210,6 +210,26 @@ def reset(
 
 
 @app.command()
+def call(
+    phones: Annotated[list[str], typer.Argument(help="Phones by name.", show_default=False)],
+    folder: FolderOption = None,
+) -> None:
+    """Put a call on phones: their pages show it. A reset ends it, as one that a campaign sends would."""
+    ask_lab(folder, "Asking the lab", do="call", names=phones)
+    typer.echo(f"in a call: {', '.join(phones)}; trustbridge lab hangup ends it")
+
+
+@app.command()
+def hangup(
+    phones: Annotated[list[str], typer.Argument(help="Phones by name.", show_default=False)],
+    folder: FolderOption = None,
+) -> None:
+    """End the calls of phones."""
+    ask_lab(folder, "Asking the lab", do="hang-up", names=phones)
+    typer.echo(f"hung up: {', '.join(phones)}")
+
+
+@app.command()
 def option150(
     cluster: Annotated[
         str | None, typer.Argument(help="Name the TFTP servers of this cluster.", show_default=False)

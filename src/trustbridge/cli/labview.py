@@ -58,7 +58,8 @@ def show_phones(console: Console, phones: list[dict[str, Any]]) -> None:
             phone["model"],
             phone["address"],
             f"[{_COLOURS[phone['standing']]}]{phone['registered_at'] or phone['standing']}[/]"
-            + (" (TLS)" if phone["secure"] else ""),
+            + (" (TLS)" if phone["secure"] else "")
+            + (", in a call" if phone["in_call"] else ""),
             escape(phone["status"]),
             escape(phone["refusal"] or ""),
         )
@@ -75,6 +76,8 @@ def show_phone(console: Console, phone: dict[str, Any]) -> None:
     """One phone and all it tells."""
     where = phone["registered_at"] or "nowhere"
     console.print(f"[bold]{phone['name']}[/] {phone['model']} {phone['address']}: {phone['standing']} at {where}")
+    if phone["in_call"] or phone["calls_cut"]:
+        console.print(f"{'in a call; ' if phone['in_call'] else ''}calls that a reset has cut: {phone['calls_cut']}")
     console.print(f"trust lists: {escape(phone['trust_lists'])}")
     console.print(f"TFTP servers: {', '.join(phone['tftp_servers'])}")
     if phone["refusal"]:

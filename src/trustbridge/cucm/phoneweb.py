@@ -31,7 +31,8 @@ STATUS_PAGES: Final = ("/CGI/Java/Serviceability?adapter=device.settings.status.
 DEVICE_PAGES: Final = ("/DeviceInformationX", "/CGI/Java/Serviceability?adapter=device.statistics.device", "/")
 #: Bytes of a page that are read.
 MAX_PAGE: Final = 256 * 1024
-_PATIENCE: Final = Patience(connect=5.0, answer=10.0)
+#: What a phone is given: seconds until it takes a connection, and until it has answered.
+PATIENCE: Final = Patience(connect=5.0, answer=10.0)
 
 _HASH = re.compile(r"\b(?:[0-9A-Fa-f]{2}[:\s]?){15,31}[0-9A-Fa-f]{2}\b")
 _DEVICE = re.compile(r"\bSEP[0-9A-Fa-f]{12}\b", re.IGNORECASE)
@@ -46,7 +47,8 @@ _CUCM: Final = ("unifiedcm", "cucmserver", "callmanager", "cucm", "server")
 _TVS: Final = ("tvs",)
 _ALTERNATE: Final = ("alternatetftp", "alttftp", "tftpalternatif", "tftpalternativo", "alternativertftp")
 _YES: Final = frozenset({"yes", "true", "1", "on", "oui", "ja", "si", "sí", "sim", "tak", "enabled"})
-_ACTIVE = re.compile(r"\b(?:active|actif|aktiv|activo|attivo|ativo|aktywny)\b", re.IGNORECASE)
+#: "Active" in the languages of phones.
+ACTIVE = re.compile(r"\b(?:active|actif|aktiv|activo|attivo|ativo|aktywny)\b", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -202,7 +204,7 @@ def parse_network(page: str) -> PhoneNetwork:
         elif (stem in _CUCM or stem.startswith(("unifiedcm", "callmanager"))) and number and value:
             server = value.split()[0]
             managers.append((number, server))
-            if not active and _ACTIVE.search(value):
+            if not active and ACTIVE.search(value):
                 active = server
     return PhoneNetwork(
         tftp_servers=_in_order(tftp),
@@ -262,7 +264,7 @@ def parse_device(page: str) -> tuple[str, str]:
 
 
 async def read_phone(
-    address: str, *, port: int = 80, patience: Patience = _PATIENCE, client: httpx.AsyncClient | None = None
+    address: str, *, port: int = 80, patience: Patience = PATIENCE, client: httpx.AsyncClient | None = None
 ) -> PhonePages:
     """Read a phone's pages; a page that can't be read is named in `missing`.
 
@@ -275,18 +277,13 @@ async def read_phone(
         Garbled: what answers is no HTTP.
     """
     host = f"[{address}]" if ":" in address else address
-    made = client or httpx.AsyncClient(
-        timeout=httpx.Timeout(patience.answer, connect=patience.connect),
-        follow_redirects=False,
-        trust_env=False,
-        limits=httpx.Limits(max_connections=1),  # phones serve one client at a time
-    )
+    made = client or one_at_a_time(patience)
     missing: list[str] = []
 
     async def page(paths: tuple[str, ...]) -> str:
         failures = []
         for path in paths:
-            status, text = await _fetch(made, f"http://{host}:{port}{path}", address, patience)
+            status, text = await fetch_page(made, f"http://{host}:{port}{path}", address, patience)
             if status == 200 and text.strip():
                 return text
             failures.append(f"{path}: HTTP {status}")
@@ -307,7 +304,23 @@ async def read_phone(
     return PhonePages(address, name, model, parse_network(network), parse_status(status), tuple(missing))
 
 
-async def _fetch(client: httpx.AsyncClient, url: str, address: str, patience: Patience) -> tuple[int, str]:
+def one_at_a_time(patience: Patience) -> httpx.AsyncClient:
+    """A client for the pages of one phone."""
+    return httpx.AsyncClient(
+        timeout=httpx.Timeout(patience.answer, connect=patience.connect),
+        follow_redirects=False,
+        trust_env=False,
+        limits=httpx.Limits(max_connections=1),  # phones serve one client at a time
+    )
+
+
+async def fetch_page(client: httpx.AsyncClient, url: str, address: str, patience: Patience) -> tuple[int, str]:
+    """Status and text of one page of the phone at `address`; at most `MAX_PAGE` bytes are read.
+
+    Raises:
+        Unreachable: nobody answers, or not in time.
+        Garbled: what answers is no HTTP, or the page has no end.
+    """
     try:
         async with asyncio.timeout(patience.answer), client.stream("GET", url) as response:
             content = bytearray()

@@ -8,7 +8,7 @@ import ssl
 import warnings
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from enum import StrEnum
 from functools import lru_cache
@@ -19,7 +19,7 @@ from trustbridge.clients.fetch import http_get, tftp_get
 from trustbridge.clients.lease import Lease, obtain_lease
 from trustbridge.clients.register import ClientTls, register
 from trustbridge.clients.tls import TlsIdentity
-from trustbridge.errors import DecodeError, Refused, TrustbridgeError, Unreachable
+from trustbridge.errors import DecodeError, NotNow, Refused, TrustbridgeError, Unreachable
 from trustbridge.lab.flash import FlashFolder
 from trustbridge.lab.ports import Ports
 from trustbridge.trust import installed
@@ -98,6 +98,20 @@ class PhoneNetwork:
     ports: Ports
 
 
+@dataclass(frozen=True, slots=True)
+class Call:
+    """A call on a phone, as its page shows it: also when it is over.
+
+    Attributes:
+        remote: who is at the other end, as `address/port`.
+        since, until: from when to when; `until` is None while it lasts.
+    """
+
+    remote: str
+    since: datetime
+    until: datetime | None = None
+
+
 class LabPhone:
     """One phone. `boot` runs the whole procedure; in between, it is registered or not."""
 
@@ -112,6 +126,9 @@ class LabPhone:
         self.status: deque[tuple[datetime, str]] = deque(maxlen=KEPT_STATUS)
         self.tftp_servers: tuple[str, ...] = ()
         self.registered_with: RegistrationTarget | None = None
+        self.call: Call | None = None
+        #: Calls that ended because the phone was reset.
+        self.calls_cut = 0
         self._network = network
         self._clock = clock
         self._tls: TlsIdentity | None = None
@@ -124,6 +141,36 @@ class LabPhone:
     def show(self, message: str) -> None:
         """Add a status message."""
         self.status.append((self._clock(), message))
+
+    @property
+    def in_call(self) -> bool:
+        """Whether somebody talks on it."""
+        return self.call is not None and self.call.until is None
+
+    def place_call(self, remote: str) -> None:
+        """Put a call on. No media flows: what shows it is the phone's page.
+
+        Raises:
+            NotNow: it is not registered, or in a call.
+        """
+        if self.standing is not Standing.REGISTERED or self.in_call:
+            raise NotNow(f"{self.name} can't call: it is {'in a call' if self.in_call else self.standing}")
+        self.call = Call(remote, self._clock())
+
+    def hang_up(self) -> None:
+        """End the call.
+
+        Raises:
+            NotNow: there is none.
+        """
+        if self.call is None or not self.in_call:
+            raise NotNow(f"{self.name} is in no call")
+        self.call = replace(self.call, until=self._clock())
+
+    @property
+    def clock(self) -> Callable[[], datetime]:
+        """What the time is."""
+        return self._clock
 
     def trust_lists(self) -> str:
         """The installed trust lists and their signers, in words."""
@@ -139,6 +186,10 @@ class LabPhone:
         """
         self.standing = Standing.BOOTING
         self.transcript = []
+        # UNVERIFIED: a reset ends a call. A phone may also put the reset off until the call is over, as phones of
+        # Unified CM Express do; the lab shows what a campaign has to reckon with.
+        self.calls_cut += self.in_call
+        self.call = None
         try:
             self.outcome = await self._boot()
         except asyncio.CancelledError:

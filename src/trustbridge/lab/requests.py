@@ -25,6 +25,9 @@ from trustbridge.pki.units import Store, bulk_types
 
 Request = dict[str, Any]
 
+#: The other end of calls: an address for documentation (RFC 5737), where nobody is.
+REMOTE = "192.0.2.1/16384"
+
 
 class LabRequests:
     """Carries out requests on a lab that runs."""
@@ -39,6 +42,8 @@ class LabRequests:
             "status": self._status,
             "phone": self._phone,
             "reset": self._reset,
+            "call": self._call,
+            "hang-up": self._hang_up,
             "point": self._point,
             "security": self._security,
             "rollback-parameter": self._rollback_parameter,
@@ -109,6 +114,20 @@ class LabRequests:
             progress({"what": phone.name, "done": done, "total": len(phones)})
 
         await self._lab.boot(phones, count)
+        return [phone_row(self._lab, phone) for phone in phones]
+
+    def _call(self, request: Request, progress: Progress) -> list[dict[str, Any]]:
+        """`names`: phones. A call comes on each; gives their rows."""
+        phones = self._lab.fleet.chosen(request["names"])
+        for phone in phones:
+            phone.place_call(str(request.get("remote") or REMOTE))
+        return [phone_row(self._lab, phone) for phone in phones]
+
+    def _hang_up(self, request: Request, progress: Progress) -> list[dict[str, Any]]:
+        """`names`: phones. Their calls end; gives their rows."""
+        phones = self._lab.fleet.chosen(request["names"])
+        for phone in phones:
+            phone.hang_up()
         return [phone_row(self._lab, phone) for phone in phones]
 
     def _point(self, request: Request, progress: Progress) -> list[str]:
@@ -304,6 +323,8 @@ def phone_row(lab: Lab, phone: LabPhone) -> dict[str, Any]:
         "refusal": None if outcome is None or outcome.refusal is None else str(outcome.refusal),
         "reason": "" if outcome is None else outcome.reason,
         "status": phone.status[-1][1] if phone.status else "",
+        "in_call": phone.in_call,
+        "calls_cut": phone.calls_cut,
     }
 
 

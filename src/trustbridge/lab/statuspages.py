@@ -1,7 +1,7 @@
 """The phones' status pages: tables of name and value, under the paths real phones use. Pure: a phone in, bytes out.
 
-Source: `cucm-interfaces`, section 5. All phones share one listening socket; the local address of a connection tells
-which phone was asked.
+Sources: `cucm-interfaces`, section 5; for the streams, those of `cucm.phonestreams`. All phones share one listening
+socket; the local address of a connection tells which phone was asked.
 """
 
 from __future__ import annotations
@@ -36,6 +36,11 @@ def page(phone: LabPhone, target: str) -> tuple[str, bytes] | None:
     except ValueError:  # such as an address in brackets that are not closed
         return None
     adapter = parse_qs(parts.query).get("adapter", [""])[0]
+    if (number := _stream_asked(parts.path, parts.query, adapter)) is not None:
+        stream = _stream(phone, number)
+        if parts.path == "/StreamingStatisticsX":
+            return _xml("StreamingStatistics", [(_STREAM_TAGS[name], value) for name, value in stream])
+        return _html(phone, f"Stream {number}", stream)
     match parts.path, adapter:
         case ("/", "") | ("/CGI/Java/Serviceability", "device.statistics.device"):
             return _html(phone, "Device Information", _device(phone))
@@ -52,6 +57,50 @@ def page(phone: LabPhone, target: str) -> tuple[str, bytes] | None:
         case ("/NetworkConfigurationX", _):
             return _xml("NetworkConfiguration", _network(phone, configuration))
     return None
+
+
+#: Rows of a stream's page, and the elements that stand for them in XML.
+_STREAM_TAGS = {
+    "Remote Address": "RemoteAddr",
+    "Local Address": "LocalAddr",
+    "Start Time": "StartTime",
+    "Stream Status": "StreamStatus",
+    "Host Name": "Name",
+    "Sender Packets": "SenderPackets",
+    "Rcvr Packets": "RcvrPackets",
+}
+_STREAMS = 5
+_STREAM_ADAPTER = "device.statistics.streaming."
+#: Packets of a second of speech, 20 ms each; and the port they come from.
+_PACKETS = 50
+_RTP_PORT = 24576
+
+
+def _stream_asked(path: str, query: str, adapter: str) -> int | None:
+    """Which stream is meant, from 1; the pages that name an adapter count from 0."""
+    if path == "/CGI/Java/Serviceability" and adapter.startswith(_STREAM_ADAPTER):
+        text, first = adapter.removeprefix(_STREAM_ADAPTER), 0
+    elif path in ("/StreamingStatisticsX", "/StreamingStatistics"):
+        text, first = query, 1
+    else:
+        return None
+    number = int(text) - first + 1 if len(text) == 1 and text in "0123456789" else 0
+    return number if 1 <= number <= _STREAMS else None
+
+
+def _stream(phone: LabPhone, number: int) -> Rows:
+    """A call takes the first stream, and what it was stays on the page until the next one or a restart."""
+    call = phone.call if number == 1 else None
+    packets = 0 if call is None else int(((call.until or phone.clock()) - call.since).total_seconds() * _PACKETS)
+    return [
+        ("Remote Address", "0.0.0.0/0" if call is None else call.remote),
+        ("Local Address", "0.0.0.0/0" if call is None else f"{phone.identity.address}/{_RTP_PORT}"),
+        ("Start Time", "00:00:00" if call is None else f"{call.since:%H:%M:%S}"),
+        ("Stream Status", "Active" if call is not None and call.until is None else "Not Ready"),
+        ("Host Name", phone.name),
+        ("Sender Packets", str(packets)),
+        ("Rcvr Packets", str(packets)),
+    ]
 
 
 def _configuration(phone: LabPhone) -> Configuration | None:
