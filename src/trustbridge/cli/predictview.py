@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Final
@@ -12,6 +10,7 @@ from rich.markup import escape
 
 from trustbridge import __version__
 from trustbridge.cli import screen
+from trustbridge.migration import spreadsheet
 from trustbridge.migration.findings import KINDS
 from trustbridge.migration.phonefacts import PhoneFacts
 from trustbridge.migration.predict import Forecasts
@@ -63,13 +62,10 @@ def as_json(source: str, destination: str, forecasts: Forecasts, seen: Collected
 
 def as_csv(forecasts: Forecasts, facts: Sequence[PhoneFacts]) -> str:
     """A line a phone, with a heading."""
-    out = io.StringIO()
-    writer = csv.writer(out, lineterminator="\r\n")
-    writer.writerow(_COLUMNS)
-    for one, (name, prediction) in zip(facts, forecasts, strict=True):
-        writer.writerow(
-            _harmless(cell)
-            for cell in (
+    return spreadsheet.as_csv(
+        _COLUMNS,
+        (
+            (
                 name,
                 one.model,
                 one.device_pool,
@@ -79,13 +75,9 @@ def as_csv(forecasts: Forecasts, facts: Sequence[PhoneFacts]) -> str:
                 prediction.why(name),
                 "; ".join(one.missing),
             )
-        )
-    return out.getvalue()
-
-
-def _harmless(cell: str) -> str:
-    """Names come from clusters and phones: in a spreadsheet none of them may begin a formula."""
-    return f"'{cell}" if cell[:1] in ("=", "+", "-", "@", "\t", "\r") else cell
+            for one, (name, prediction) in zip(facts, forecasts, strict=True)
+        ),
+    )
 
 
 def show(console: Console, source: str, destination: str, forecasts: Forecasts, seen: Collected) -> None:
