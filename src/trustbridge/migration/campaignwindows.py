@@ -80,6 +80,13 @@ class Window:
                 return max(now, span[0])
         return None
 
+    def spans(self, begin: datetime, end: datetime) -> list[tuple[datetime, datetime]]:
+        """When it is open between two moments, cut to these; the first `_AHEAD` days of it at the most."""
+        first = begin.astimezone(self.zone).date() - timedelta(days=1)
+        days = min((end.astimezone(self.zone).date() - first).days, _AHEAD)
+        found = [span for ahead in range(days + 1) if (span := self._on(first + timedelta(days=ahead))) is not None]
+        return [(max(begin, opens), min(end, closes)) for opens, closes in found if closes > begin and opens < end]
+
 
 def _minutes(text: str, clock: str) -> int:
     hours, minutes = map(int, clock.split(":"))
