@@ -15,6 +15,8 @@ from datetime import datetime
 from functools import partial
 from typing import Final, Protocol, TypeVar
 
+from trustbridge.errors import SettingsError
+from trustbridge.migration.campaignoption150 import Option150
 from trustbridge.migration.campaignphone import (
     ENDS,
     KINDS,
@@ -86,6 +88,7 @@ class Worker:
         campaigns: the repository, in the name of this worker alone.
         name: the campaign's.
         stop: when it is set, the worker ends after what it is doing; others, or the next one, go on.
+        option150: changes the scopes of the campaign; None for one that has none.
     """
 
     def __init__(
@@ -96,12 +99,14 @@ class Worker:
         *,
         watcher: Watcher | None = None,
         stop: asyncio.Event | None = None,
+        option150: Option150 | None = None,
     ) -> None:
         self._campaigns = campaigns
         self._name = name
         self._around = around
         self._watcher = watcher or Watcher()
         self._stop = stop or asyncio.Event()
+        self._option150 = option150
 
     async def run(self) -> CampaignRecord:
         """Work until nothing is left to do in the campaign's present state, and give it.
@@ -138,7 +143,13 @@ class Worker:
         waves = await self._in_database(self._campaigns.waves, campaign.id)
         now = self._around.now()
         wave = next_wave(waves) if campaign.state is CampaignState.RUNNING else None
+        if campaign.state is not CampaignState.PAUSED and not await self._scopes_settled(campaign.id):
+            return False
         if wave is not None and wave_opens(wave, now) == now:
+            if wave.scopes:
+                await self._in_database(self._campaigns.want_scopes, campaign.id, wave.name, now)
+                if not await self._scopes_settled(campaign.id):
+                    return False
             await self._in_database(self._campaigns.open_wave, campaign.id, wave.id, now)
         until = now + settings.terms.lease
         take = partial(self._campaigns.lease, until=until, limit=BATCH)
@@ -153,6 +164,15 @@ class Worker:
             with contextlib.suppress(Exception):
                 self._campaigns.release(taken)
             raise
+        return True
+
+    async def _scopes_settled(self, campaign_id: int) -> bool:
+        """Whether option 150 is everywhere what is wanted: before that no phone is touched."""
+        if self._option150 is not None:
+            return await self._option150.done(campaign_id)
+        scopes = await self._in_database(self._campaigns.scopes, campaign_id)
+        if any(scope.wanted is not scope.state for scope in scopes):
+            raise SettingsError(f"campaign {self._name} changes option 150, and this worker was not told how")
         return True
 
     async def _in_database(self, ask: Callable[..., T], *arguments: object) -> T:

@@ -7,7 +7,7 @@ then. Journal and change are one transaction.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from datetime import datetime, timedelta
 from typing import Final
 
@@ -24,6 +24,8 @@ from trustbridge.storage.models import Campaign, CampaignPhone, CampaignState, D
 MINUTE: Final = timedelta(minutes=1)
 #: Whether a wave's failures halt the campaign, and why.
 StopRule = Callable[[WaveRecord], str | None]
+#: Which of the resets that are to be requested may be requested now.
+Allowance = Callable[[Load, Sequence[Change]], Sequence[Change]]
 
 
 class CampaignWork(CampaignScopes):
@@ -85,25 +87,41 @@ class CampaignWork(CampaignScopes):
                 self._judge(session, campaign, now, stop)
             return done
 
+    def load(self, campaign_id: int, now: datetime, *, arrived: Collection[str] = ()) -> Load:
+        """What the campaign has on its hands at this moment, over all workers.
+
+        Args:
+            arrived: states of phones under way that ask the TVS of their origin no more.
+        """
+        with self.reading() as session:
+            return _load(session, session.get_one(Campaign, campaign_id), now, arrived)
+
     def request_resets(
-        self, campaign_id: int, changes: Sequence[Change], now: datetime, *, allowed: Callable[[Load], int]
+        self,
+        campaign_id: int,
+        changes: Sequence[Change],
+        now: datetime,
+        *,
+        allowed: Allowance,
+        arrived: Collection[str] = (),
     ) -> list[PhoneRecord]:
-        """Write that resets are about to be sent: as many as are allowed at this moment, over all workers.
+        """Write that resets are about to be sent: those that are allowed at this moment, over all workers.
 
         Nobody sends one before this has come back with its phone. A campaign that was paused or halted meanwhile
         requests none; phones on their way back may still go while it is halted or finished.
+
+        Args:
+            allowed: chooses among them, by the load there is.
+            arrived: as for `load`.
 
         Gives:
             phones whose reset is now this worker's to send; leases are kept. The others are not changed.
         """
         with self.writing() as session:
             campaign = _locked(session, campaign_id)
-            state = CampaignState(campaign.state)
-            recent = session.scalar(_count(campaign_id).where(CampaignPhone.reset_at > now - MINUTE)) or 0
-            under_way = session.scalar(_count(campaign_id).where(CampaignPhone.kind == Kind.UNDER_WAY)) or 0
-            may = [change for change in changes if _may_reset(state, change.direction)]
-            count = max(0, allowed(Load(state, recent, under_way)))
-            return self._write(session, may[:count], now, keep=True)
+            may = [change for change in changes if _may_reset(CampaignState(campaign.state), change.direction)]
+            chosen = allowed(_load(session, campaign, now, arrived), may)
+            return self._write(session, chosen, now, keep=True)
 
     def _write(self, session: Session, changes: Sequence[Change], now: datetime, *, keep: bool) -> list[PhoneRecord]:
         done: list[tuple[int, str]] = []
@@ -219,7 +237,7 @@ class CampaignWork(CampaignScopes):
             return CampaignRecord.of(campaign)
 
     def left(self, campaign_id: int) -> tuple[int, datetime | None]:
-        """How much this campaign, in its present state, still has to look at, phones and scopes; and when a phone is due.
+        """How much a campaign, in its present state, still has to look at, phones and scopes; when a phone is due.
 
         A campaign that is paused or halted leaves those alone that nothing was done to, except what goes back.
         """
@@ -259,6 +277,28 @@ def _unsettled(campaign_id: int) -> Select[int]:
         select(func.count())
         .select_from(ScopeChange)
         .where(ScopeChange.campaign_id == campaign_id, ScopeChange.wanted != ScopeChange.state)
+    )
+
+
+def _load(session: Session, campaign: Campaign, now: datetime, arrived: Collection[str]) -> Load:
+    count = _count(campaign.id)
+    asking = (
+        select(CampaignPhone.tvs, func.count())
+        .where(
+            CampaignPhone.campaign_id == campaign.id,
+            CampaignPhone.kind == Kind.UNDER_WAY,
+            CampaignPhone.state.not_in(arrived),
+            # On the way back it asks the destination's, and nobody has noted which.
+            CampaignPhone.direction == Direction.FORTH,
+            CampaignPhone.tvs != "",
+        )
+        .group_by(CampaignPhone.tvs)
+    )
+    return Load(
+        CampaignState(campaign.state),
+        recent=session.scalar(count.where(CampaignPhone.reset_at > now - MINUTE)) or 0,
+        under_way=session.scalar(count.where(CampaignPhone.kind == Kind.UNDER_WAY)) or 0,
+        by_tvs=dict(row.tuple() for row in session.execute(asking)),
     )
 
 
