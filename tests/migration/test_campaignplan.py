@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 from hypothesis import given
@@ -26,8 +28,8 @@ from trustbridge.migration.campaignplan import (
 )
 from trustbridge.migration.campaignwindows import Window, opens
 from trustbridge.migration.phonefacts import PhoneFacts
-from trustbridge.storage.campaignrecords import Load, WaveRecord
-from trustbridge.storage.models import CampaignState, Kind
+from trustbridge.storage.campaignrecords import Change, Load, PhoneRecord, WaveRecord
+from trustbridge.storage.models import CampaignState, Direction, Kind
 
 NOW = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
 REGISTERED = PhoneStatus.REGISTERED
@@ -178,7 +180,33 @@ def test_of_several_windows_the_first_to_open() -> None:
     ("recent", "under_way", "count"), [(0, 0, 30), (29, 0, 1), (30, 0, 0), (0, 99, 1), (99, 99, 0)]
 )
 def test_limits(recent: int, under_way: int, count: int) -> None:
-    assert Limits(30, 100).allowed(Load(CampaignState.RUNNING, recent, under_way)) == count
+    changes = [change("") for _ in range(200)]
+    assert Limits(30, 100).allowed(Load(CampaignState.RUNNING, recent, under_way), changes) == changes[:count]
+
+
+def change(tvs: str, direction: Direction = Direction.FORTH) -> Change:
+    """A phone that is to be reset, and asks the TVS of that node first."""
+    phone = cast(PhoneRecord, SimpleNamespace(tvs=tvs))
+    return Change(phone, "reset requested", Kind.UNDER_WAY, direction, None, reset=True)
+
+
+def test_whose_tvs_has_enough_to_do_lets_others_go_first() -> None:
+    limits = Limits(30, 100, tvs=3)
+    a, b, unknown = [change("a") for _ in range(5)], [change("b") for _ in range(5)], [change("") for _ in range(5)]
+    back = [change("a", Direction.BACK) for _ in range(5)]
+    free = Load(CampaignState.RUNNING, 0, 0)
+    assert limits.allowed(free, a + b + unknown + back) == a[:3] + b[:3] + unknown + back
+    assert limits.allowed(replace(free, by_tvs={"a": 2, "b": 3}), a + b + unknown) == a[:1] + unknown
+    assert limits.allowed(replace(free, by_tvs={"a": 9}), a) == []
+    # The other limits count those that go, and not those that wait.
+    assert limits.allowed(replace(free, recent=26, by_tvs={"a": 3}), a + b + unknown) == b[:3] + unknown[:1]
+
+
+def test_settings_of_before_have_the_limit_of_today() -> None:
+    kept = CampaignSettings(Limits(tvs=7)).as_json()
+    assert CampaignSettings.from_json(kept).limits.tvs == 7
+    del kept["limits"]["tvs"]
+    assert CampaignSettings.from_json(kept).limits.tvs == Limits().tvs
 
 
 def wave(size: int, failed: int, accepted: int = 0, **more: Any) -> WaveRecord:
@@ -198,7 +226,7 @@ def test_stop_rule(size: int, failed: int, accepted: int, stops: bool) -> None:
 
 
 def test_limits_that_are_none() -> None:
-    for wrong in ({"resets_a_minute": 0}, {"under_way": 0}, {"failures": 1.1}):
+    for wrong in ({"resets_a_minute": 0}, {"under_way": 0}, {"tvs": 0}, {"failures": 1.1}):
         with pytest.raises(SettingsError):
             Limits(**wrong)
 

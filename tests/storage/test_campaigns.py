@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import timedelta
 
@@ -12,7 +13,7 @@ from sqlalchemy import Engine, event
 from tests.storage.databases import NOW, phone_names, planned
 
 from trustbridge.errors import NotNow, SettingsError
-from trustbridge.storage.campaignrecords import Change, PhoneRecord
+from trustbridge.storage.campaignrecords import Change, Load, NewPhone, NewWave, PhoneRecord
 from trustbridge.storage.campaignwork import CampaignWork
 from trustbridge.storage.models import CampaignState, Direction, Kind
 
@@ -99,7 +100,9 @@ def test_no_more_resets_than_are_allowed_whoever_asks(engine: Engine) -> None:
     def ask(worker: CampaignWork, phones: list[PhoneRecord]) -> None:
         changes = [moved(phone, "reset requested", Kind.UNDER_WAY, reset=True) for phone in phones]
         ready.wait()
-        granted.extend(worker.request_resets(number, changes, NOW, allowed=lambda load: 5 - load.recent))
+        granted.extend(
+            worker.request_resets(number, changes, NOW, allowed=lambda load, asked: asked[: 5 - load.recent])
+        )
 
     threads = [threading.Thread(target=ask, args=pair) for pair in zip(workers, taken, strict=True)]
     for thread in threads:
@@ -109,6 +112,40 @@ def test_no_more_resets_than_are_allowed_whoever_asks(engine: Engine) -> None:
     assert len(granted) == 5
     assert Counter(phone.state for phone in work.phones(number)) == {"reset requested": 5, "planned": 7}
     assert all(phone.resets == 1 and phone.lease_owner for phone in granted)
+
+
+def test_phones_that_ask_a_tvs_are_counted_by_it_until_they_have_arrived(engine: Engine) -> None:
+    work = CampaignWork(engine, "worker")
+    nodes = ("pub", "sub", "sub", "sub", "sub", "")
+    members = tuple(
+        NewPhone(name, "CP-8841", "Default", tvs=node) for name, node in zip(phone_names(6), nodes, strict=True)
+    )
+    number = work.create(
+        "move", "source", "destination", {}, [NewWave("w", True, (), members)], state="planned", now=NOW
+    ).id
+    work.begin("move", option150="destination", now=NOW)
+    assert work.open_wave(number, work.waves(number)[0].id, NOW)
+    phones = work.lease(number, NOW, until=NOW + MINUTE, limit=9)
+    assert [phone.tvs for phone in phones] == list(nodes)
+    assert work.load(number, NOW) == Load(CampaignState.RUNNING, 0, 0, {})
+    changes = [moved(phone, "reset requested", Kind.UNDER_WAY, reset=True) for phone in phones[:4] + phones[5:]]
+    back = replace(moved(phones[4], "reset requested", Kind.UNDER_WAY, reset=True), direction=Direction.BACK)
+    seen: list[Load] = []
+
+    def allow(load: Load, asked: Sequence[Change]) -> Sequence[Change]:
+        seen.append(load)
+        return asked
+
+    going = work.request_resets(number, [*changes, back], NOW, allowed=allow)
+    assert len(going) == 6
+    # On its way back a phone asks the other cluster's; of one without a node nobody knows whom it asks.
+    assert work.load(number, NOW) == Load(CampaignState.RUNNING, 6, 6, {"pub": 1, "sub": 3})
+    there = [moved(phone, "there", Kind.UNDER_WAY) for phone in going if phone.name == phones[1].name]
+    done = [moved(phone, "moved", Kind.DONE) for phone in going if phone.name == phones[2].name]
+    assert len(work.advance(number, [*there, *done], NOW, stop=lambda wave: None, keep=True)) == 2
+    assert work.request_resets(number, [], NOW, allowed=allow, arrived=("there",)) == []
+    assert [load.by_tvs for load in seen] == [{}, {"pub": 1, "sub": 1}]
+    assert work.load(number, NOW + MINUTE, arrived=("there",)) == Load(CampaignState.RUNNING, 0, 5, seen[1].by_tvs)
 
 
 @pytest.mark.parametrize("state", [CampaignState.PAUSED, CampaignState.HALTED])
@@ -123,7 +160,7 @@ def test_nobody_is_granted_a_reset_in_a_campaign_that_does_not_run(engine: Engin
         (forth,) = work.advance(number, [failed], NOW, stop=lambda wave: "too much", keep=True)
     assert work.get("move").state is state
     changes = [moved(forth, "reset requested", Kind.UNDER_WAY, reset=True), back]
-    found = work.request_resets(number, changes, NOW, allowed=lambda load: 9)
+    found = work.request_resets(number, changes, NOW, allowed=lambda load, asked: asked)
     assert [phone.name for phone in found] == ([] if state is CampaignState.PAUSED else [other.name])
 
 

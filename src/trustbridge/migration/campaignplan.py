@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import ipaddress
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -17,7 +18,8 @@ from trustbridge.errors import SettingsError
 from trustbridge.migration.campaignphone import Rule, Terms
 from trustbridge.migration.campaignwindows import Window, opens
 from trustbridge.migration.phonefacts import PhoneFacts
-from trustbridge.storage.campaignrecords import Load, NewPhone, NewWave, WaveRecord
+from trustbridge.storage.campaignrecords import Change, Load, NewPhone, NewWave, WaveRecord
+from trustbridge.storage.models import Direction
 
 # Which phones.
 
@@ -200,23 +202,39 @@ class Limits:
 
     Attributes:
         resets_a_minute: over all workers of the campaign.
-        under_way: phones between reset and registration: each of them asks the origin's TVS.
+        under_way: phones between reset and end: each of them asks a TVS of its origin.
         failures: share of a wave's phones that may fail: one more halts the campaign.
+        tvs: phones between reset and registration that ask one node's TVS first, that of the first node of their
+            Unified CM group at the source. Not known of phones on their way back: there only `under_way` counts. No
+            public number says what a TVS stands; the default is cautious.
     """
 
     resets_a_minute: int = 30
     under_way: int = 100
     failures: float = 0.1
+    tvs: int = 50
 
     def __post_init__(self) -> None:
-        if self.resets_a_minute < 1 or self.under_way < 1 or not 0 <= self.failures <= 1:
+        if self.resets_a_minute < 1 or self.under_way < 1 or self.tvs < 1 or not 0 <= self.failures <= 1:
             raise SettingsError(
-                "limits are one reset a minute or more, one phone under way or more, failures from 0 to 1"
+                "limits are one reset a minute or more, one phone under way or more, one phone or more that asks a "
+                "TVS, failures from 0 to 1"
             )
 
-    def allowed(self, load: Load) -> int:
-        """How many resets may be requested now."""
-        return max(0, min(self.resets_a_minute - load.recent, self.under_way - load.under_way))
+    def allowed(self, load: Load, changes: Sequence[Change]) -> list[Change]:
+        """Which resets may be requested now, in their order: whoever's TVS has enough to do lets others go first."""
+        room = max(0, min(self.resets_a_minute - load.recent, self.under_way - load.under_way))
+        asking = Counter(load.by_tvs)
+        chosen: list[Change] = []
+        for change in changes:
+            if len(chosen) >= room:
+                break
+            node = change.phone.tvs if change.direction is Direction.FORTH else ""
+            if node and asking[node] >= self.tvs:
+                continue
+            asking[node] += 1
+            chosen.append(change)
+        return chosen
 
     def stop(self, wave: WaveRecord) -> str | None:
         """Why a wave's failures halt the campaign; None when they don't.

@@ -287,11 +287,13 @@ class Load:
     Attributes:
         recent: resets requested within the last minute.
         under_way: phones between reset and end.
+        by_tvs: of the phones that may be asking a TVS of the source now, how many ask which node's first.
     """
 
     state: CampaignState
     recent: int
     under_way: int
+    by_tvs: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
