@@ -10,7 +10,7 @@ from typing import Final, TypeVar
 
 from trustbridge.cucm import text
 from trustbridge.cucm.access import Access
-from trustbridge.cucm.axl import BUSY_PAUSES, Axl
+from trustbridge.cucm.axl import BUSY_PAUSES, Axl, LastSeen
 from trustbridge.cucm.certmgr import CertificateRest
 from trustbridge.cucm.https import NodeHttps
 from trustbridge.cucm.model import (
@@ -259,16 +259,24 @@ class ClusterReads:
         """Unified CM groups."""
         return await self._only("groups", Interface.AXL, lambda: self._by_axl(Axl.groups))
 
-    async def phones(self) -> AsyncIterator[PhoneInfo]:
-        """Every phone of the database."""
+    async def phones(self, like: str = "SEP%") -> AsyncIterator[PhoneInfo]:
+        """Phones of the database whose name fits a pattern (`%` for any characters); every one by default."""
 
         async def ready() -> Axl:
             axl = await self._axl_client()
             await axl.release()
             return axl
 
-        async for phone in (await self._only("phones", Interface.AXL, ready)).phones():
+        async for phone in (await self._only("phones", Interface.AXL, ready)).phones(like):
             yield phone
+
+    async def last_seen(self, name: str) -> LastSeen | None:
+        """What the database remembers of a phone that was registered once; None where it remembers nothing."""
+
+        async def ask(axl: Axl) -> LastSeen | None:
+            return next((one for one in [one async for one in axl.last_seen(name)] if one.name == name), None)
+
+        return await self._only("last seen", Interface.AXL, lambda: self._by_axl(ask))
 
     async def registrations(self, names: Sequence[str]) -> dict[str, RegistrationInfo]:
         """Where phones are registered, by name; those nobody has heard of are not in it."""

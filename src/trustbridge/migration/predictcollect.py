@@ -26,6 +26,7 @@ from trustbridge.migration.phonefacts import PhoneFacts
 from trustbridge.migration.predict import Estate
 from trustbridge.migration.predictvalues import (
     NO_DEVICE,
+    NOT_SEEN,
     Arrival,
     CallManagerSeen,
     TftpSeen,
@@ -110,13 +111,55 @@ async def collect_prediction(
     pair = (source.name, destination.name)
     clusters = {source.name: source, destination.name: destination}
     observations = await collect(clusters, [pair], progress=progress, patience=patience)
-    proof = prove(observations, now)
-    here, there = (observations.clusters[name] for name in pair)
-    chosen = await _servers(destination, there, servers, observations.gaps)
     expected = [phone async for phone in destination.phones()]
     facts = await collect_phones(source, pages=pages, configurations="sampled", page_port=page_port, progress=progress)
+    return await collect_rest(
+        source,
+        destination,
+        observations,
+        facts,
+        expected,
+        now=now,
+        servers=servers,
+        known_lists=known_lists,
+        auto_registration=auto_registration,
+        progress=progress,
+        patience=patience,
+    )
+
+
+async def collect_rest(
+    source: Cluster,
+    destination: Cluster,
+    observations: Observations,
+    facts: Sequence[PhoneFacts],
+    expected: Sequence[PhoneInfo] | None,
+    *,
+    now: datetime,
+    servers: Sequence[str] = (),
+    known_lists: Iterable[bytes] = (),
+    auto_registration: bool | None = None,
+    progress: Progress = _quiet,
+    patience: float = TVS_PATIENCE,
+) -> Collected:
+    """What a prediction needs besides the phones and what a proof goes by. The other arguments as above.
+
+    Args:
+        observations: of the pair.
+        expected: phones that the destination knows; None where its database does not tell: then a file that waits for
+            a phone there tells that it is known, and that there is none tells nothing.
+
+    Raises:
+        AuthenticationRefused, IdentityChanged: for any interface.
+    """
+    pair = (source.name, destination.name)
+    here, there = (observations.clusters[name] for name in pair)
+    proof = prove(observations, now)
+    chosen = await _servers(destination, there, servers, observations.gaps)
     files = _Configurations(destination, chosen, patience, progress)
-    arrival_of, arrivals = await files.of(expected, {one.name for one in facts})
+    names = {one.name for one in facts}
+    arrival_of, arrivals = await (files.by_name(names) if expected is None else files.of(expected, names))
+    absent = NOT_SEEN if expected is None else NO_DEVICE
     legacy = any(model_named(one.model).legacy_tls for one in facts)
     listed = _Lists([*_served(here), *_served(there), *_more(known_lists)])
     world = World(
@@ -136,7 +179,7 @@ async def collect_prediction(
     )
     estate = Estate()
     for one in facts:
-        estate.add(one, arrival_of.get(one.name, NO_DEVICE))
+        estate.add(one, arrival_of.get(one.name, absent))
     return Collected(world, estate, tuple(facts), proof, proof.gaps)
 
 
@@ -253,6 +296,12 @@ class _Configurations:
 
         await asyncio.gather(*(work() for _ in range(_FILES_AT_ONCE)))
         return {name: place for place, names in enumerate(members) for name in names}, tuple(arrivals)
+
+    async def by_name(self, wanted: set[str]) -> tuple[dict[str, int], tuple[Arrival, ...]]:
+        """As `of`, for some phones of which nobody can tell whether the destination knows them."""
+        found = {name: await self.one(name) for name in sorted(wanted)}
+        there = {name: arrival for name, arrival in found.items() if arrival.signed is not None}
+        return {name: place for place, name in enumerate(there)}, tuple(there.values())
 
     async def _first(self, names: Sequence[str]) -> Arrival:
         """The file of one of some phones that are alike."""

@@ -38,6 +38,7 @@ from trustbridge.trust.events import (
     Fetch,
     Flash,
     Kept,
+    Line,
     Outcome,
     Refusal,
     Register,
@@ -104,17 +105,39 @@ class _Supposed:
         )
 
 
-def predict_class(phone: PhoneClass, world: World) -> Prediction:
-    """What becomes of every phone of a class."""
+@dataclass(frozen=True, slots=True)
+class Walk:
+    """One possibility for a phone: its procedure's own transcript, with `ANY_PHONE` for the phone's name, and its end.
+
+    Attributes:
+        end: None where it came to something that was not observed: `lack` says what.
+    """
+
+    lines: tuple[Line, ...]
+    end: Prediction | None
+    lack: str = ""
+
+
+def predict_class(phone: PhoneClass, world: World, walks: list[Walk] | None = None) -> Prediction:
+    """What becomes of every phone of a class.
+
+    Args:
+        walks: told every possibility that was run for that.
+    """
     unknown: list[str] = []
     seen: dict[tuple[Forecast, Refusal | None], Prediction] = {}
     missing: dict[str, None] = {}
     for supposed in _possibilities(phone, world, unknown):
+        trail: list[Line] = []
         try:
-            found = _run(phone, supposed, world)
+            found = _run(phone, supposed, world, trail)
         except Missing as lack:
             missing[lack.what] = None
+            if walks is not None:
+                walks.append(Walk(tuple(trail), None, lack.what))
             break
+        if walks is not None:
+            walks.append(Walk(tuple(trail), found))
         seen.setdefault((found.forecast, found.refusal), found)
         if len(seen) > 1:
             break
@@ -151,16 +174,22 @@ def _lists(kept: Kept, shown: str | None, world: World, unknown: list[str]) -> l
     return [_SOME_LIST, *world.lists_of(kept)]
 
 
-def _run(phone: PhoneClass, supposed: _Supposed, world: World) -> Prediction:
+def _run(phone: PhoneClass, supposed: _Supposed, world: World, trail: list[Line]) -> Prediction:
     """One possibility, to its end.
+
+    Args:
+        trail: told what the procedure says on its way, however far it comes.
 
     Raises:
         Missing: what the phone asks was not observed.
     """
     if supposed.tftp:
-        return _by_hand(phone, supposed, world)
+        return _by_hand(phone, supposed, world, trail)
     run = _Run(phone.model, phone, supposed, world)
-    outcome = run.to_the_end()
+    try:
+        outcome = run.to_the_end()
+    finally:
+        trail += run.transcript
     if outcome.refusal is None and run.at_destination(outcome.registered):
         if run.trusted_somebody:
             return Prediction(Forecast.MOVES)
@@ -168,13 +197,14 @@ def _run(phone: PhoneClass, supposed: _Supposed, world: World) -> Prediction:
     return Prediction(Forecast.STRANDS, outcome.refusal, _finding(outcome, run), outcome.reason)
 
 
-def _by_hand(phone: PhoneClass, supposed: _Supposed, world: World) -> Prediction:
+def _by_hand(phone: PhoneClass, supposed: _Supposed, world: World, trail: list[Line]) -> Prediction:
     """A phone that does not go by option 150."""
     server = supposed.tftp.casefold()
     if server in {seen.address.casefold() for seen in world.servers}:
-        return _run(phone, replace(supposed, tftp=""), world)
+        return _run(phone, replace(supposed, tftp=""), world, trail)
     if server in world.source_servers or server == "?":
         reason = f"TFTP servers were typed in on {ANY_PHONE} by hand: it does not go by option 150"
+        trail.append(Line(reason, False))
         return Prediction(Forecast.STRANDS, finding="TB150", reason=reason)
     raise Missing(f"what TFTP server {supposed.tftp} serves, which was typed in by hand (TB150)")
 
@@ -198,6 +228,11 @@ class _Run:
         self.begins = ""
         self.flash = Flash(supposed.ctl, supposed.itl, supposed.configuration)
         self._procedure = Phone(ANY_PHONE, model)
+
+    @property
+    def transcript(self) -> list[Line]:
+        """What the procedure has said so far."""
+        return self._procedure.transcript
 
     @staticmethod
     def at_destination(target: RegistrationTarget | None) -> bool:
