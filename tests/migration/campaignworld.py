@@ -12,7 +12,7 @@ from sqlalchemy import Engine, event
 from tests.storage.databases import NOW
 
 from trustbridge.cucm.model import PhoneStatus
-from trustbridge.migration.campaignphone import Lists, Observation, Seen, Told
+from trustbridge.migration.campaignphone import Lists, Observation, PhoneState, Seen, Told
 from trustbridge.storage.campaignrecords import PhoneRecord
 from trustbridge.storage.models import Direction
 
@@ -29,6 +29,8 @@ class MadePhone:
         deaf: it does not do what it is told.
         rejected: the destination does not have it.
         page: whether its page can be read.
+        talks: from when to when somebody talks on it.
+        cut: calls that ended because it was reset.
     """
 
     name: str
@@ -40,6 +42,8 @@ class MadePhone:
     deaf: bool = False
     rejected: bool = False
     page: bool = True
+    talks: tuple[datetime, datetime] | None = None
+    cut: int = 0
     resets: list[datetime] = field(default_factory=list)
 
 
@@ -60,6 +64,8 @@ class World:
         self.refuses: set[str] = set()
         #: The most phones that were on their way at once.
         self.most_under_way = 0
+        #: Phones that were looked at for calls, each time.
+        self.looked_for_calls: list[str] = []
 
     def now(self) -> datetime:
         return self.time
@@ -81,7 +87,22 @@ class World:
         self._live()
         if self.silent:
             return {phone.name: Observation() for phone in phones}
-        return {phone.name: self._observation(self.phones[phone.name], phone.direction) for phone in phones}
+        found = {phone.name: self._observation(self.phones[phone.name], phone.direction) for phone in phones}
+        for phone in phones:
+            if phone.state == PhoneState.WAITING and found[phone.name].at_origin:
+                found[phone.name] = found[phone.name].with_call(self._talks(phone.name), self.time)
+        return found
+
+    async def in_use(self, addresses: Mapping[str, str]) -> Mapping[str, bool | None]:
+        await asyncio.sleep(0)
+        return {name: self._talks(name) for name in addresses}
+
+    def _talks(self, name: str) -> bool | None:
+        self.looked_for_calls.append(name)
+        phone = self.phones[name]
+        if not phone.page:
+            return None
+        return phone.talks is not None and phone.talks[0] <= self.time < phone.talks[1]
 
     def _observation(self, phone: MadePhone, direction: Direction) -> Observation:
         ends = (SOURCE, DESTINATION) if direction is Direction.FORTH else (DESTINATION, SOURCE)
@@ -113,6 +134,7 @@ class World:
         phone = self.phones[record.name]
         origin = SOURCE if record.direction is Direction.FORTH else DESTINATION
         phone.resets.append(self.time)
+        phone.cut += phone.talks is not None and phone.talks[0] <= self.time < phone.talks[1]
         if phone.at == origin and not phone.deaf:
             phone.at, phone.up_at, phone.since = None, self.time + BOOT, self.time
             self.most_under_way = max(self.most_under_way, sum(one.up_at is not None for one in self.phones.values()))

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import timedelta
-from itertools import pairwise
+from itertools import cycle, pairwise
 from pathlib import Path
 
 import pytest
@@ -22,7 +22,7 @@ from trustbridge.migration.campaignrun import Watcher, Worker
 from trustbridge.storage.campaignrecords import CampaignRecord, NewPhone, NewWave, PhoneRecord
 from trustbridge.storage.campaignwork import CampaignWork
 from trustbridge.storage.database import open_database, upgrade_to_head
-from trustbridge.storage.models import CampaignState
+from trustbridge.storage.models import CampaignState, Kind
 
 __all__ = ["engine", "server", "url"]
 
@@ -39,6 +39,7 @@ class Scene:
         settings: CampaignSettings = FAST,
         windows: Sequence[str] = (),
         begun: bool = True,
+        tvs: Sequence[str] = ("",),
     ) -> None:
         self.engine = engine
         self.settings = settings
@@ -46,7 +47,10 @@ class Scene:
         self.world = World(names)
         waves, start = [], 0
         for place, size in enumerate(sizes):
-            members = tuple(NewPhone(name, "CP-8841", "Default") for name in names[start : start + size])
+            members = tuple(
+                NewPhone(name, "CP-8841", "Default", tvs=node)
+                for name, node in zip(names[start : start + size], cycle(tvs), strict=False)
+            )
             waves.append(NewWave(f"w{place}", place == 0, tuple(windows), members))
             start += size
         self.campaigns = CampaignWork(engine, "scene")
@@ -244,6 +248,127 @@ def test_by_rule_they_are_skipped_at_once(engine: Engine) -> None:
     scene.work()
     assert scene.phones[away.name].state == PhoneState.SKIPPED
     assert scene.world.now() - NOW < timedelta(minutes=10)
+
+
+def test_a_phone_in_a_call_waits_and_goes_when_it_is_over(engine: Engine) -> None:
+    scene = Scene(engine, 3)
+    busy, *others = scene.world.phones.values()
+    busy.talks = (NOW - timedelta(minutes=3), NOW + timedelta(minutes=5))
+    assert scene.work().state is CampaignState.FINISHED
+    assert scene.states() == {PhoneState.MOVED: 3}
+    assert [phone.cut for phone in scene.world.phones.values()] == [0, 0, 0]
+    assert busy.resets[0] >= busy.talks[1]
+    assert all(phone.resets[0] < NOW + timedelta(minutes=1) for phone in others)
+    path = scene.path(busy.name)
+    assert path == ["waiting", "ready", "waiting", "ready", *WAY[2:]]
+    entries = scene.campaigns.journal(scene.campaign.id, phone=busy.name)
+    assert entries[2].reason == "it can't be reset now; it is in use"
+    assert entries[2].evidence[-1] == "in use: a media stream is active"
+    assert entries[4].evidence[-1] == "not in use"
+    # One look at whoever is idle: more would cost more than the reset.
+    assert Counter(scene.world.looked_for_calls)[others[0].name] == 1
+
+
+def test_a_call_that_begins_between_the_look_and_the_turn_is_not_cut(engine: Engine) -> None:
+    """It is observed, waits for its turn at the limits, and is in a call by then."""
+    scene = Scene(engine, 2, settings=replace(FAST, limits=Limits(resets_a_minute=1, under_way=1000)))
+    _, late = scene.world.phones.values()
+    late.talks = (NOW + timedelta(seconds=30), NOW + timedelta(minutes=10))
+    scene.work()
+    assert scene.states() == {PhoneState.MOVED: 2}
+    assert late.cut == 0
+    assert late.resets[0] >= late.talks[1]
+
+
+def test_by_rule_a_phone_in_a_call_is_skipped(engine: Engine) -> None:
+    scene = Scene(engine, 2, settings=replace(FAST, terms=Terms(in_use=Rule.SKIP)))
+    busy, _ = scene.world.phones.values()
+    busy.talks = (NOW, NOW + timedelta(minutes=1))
+    scene.work()
+    assert scene.phones[busy.name].state == PhoneState.SKIPPED
+    assert scene.phones[busy.name].reason == "skipped by rule; it is in use"
+    assert (busy.resets, busy.cut) == ([], 0)
+
+
+def test_a_call_without_end_is_waited_for_as_long_as_the_rule_says(engine: Engine) -> None:
+    scene = Scene(engine, 1, settings=replace(FAST, terms=Terms(longest_wait=timedelta(minutes=10))))
+    (busy,) = scene.world.phones.values()
+    busy.talks = (NOW, NOW + timedelta(days=1))
+    scene.work()
+    assert scene.phones[busy.name].reason == "skipped: it has waited too long; it is in use"
+    assert scene.world.now() - NOW < timedelta(minutes=13)
+
+
+def test_a_phone_of_which_nobody_can_tell_whether_it_is_in_a_call_does_not_wait(engine: Engine) -> None:
+    scene = Scene(engine, 1)
+    (closed,) = scene.world.phones.values()
+    closed.page, closed.talks = False, (NOW, NOW + timedelta(days=1))
+    scene.work()
+    assert scene.phones[closed.name].state == PhoneState.UNPROVEN
+    assert len(closed.resets) == 1
+    entries = scene.campaigns.journal(scene.campaign.id, phone=closed.name)
+    requested = next(entry for entry in entries if entry.after == "reset requested")
+    assert requested.evidence[-1] == "in use or not: nobody can tell"
+
+
+def test_calls_are_looked_for_on_the_way_back_too(engine: Engine) -> None:
+    scene = Scene(engine, 2)
+    scene.work()
+    busy, _ = scene.world.phones.values()
+    scene.world.option150 = SOURCE
+    later = scene.world.now()
+    busy.talks = (later, later + timedelta(minutes=5))
+    scene.campaigns.send_back("move", wave=None, phones=(), option150=SOURCE, now=later)
+    scene.work()
+    assert scene.states() == {PhoneState.ROLLED_BACK: 2}
+    assert busy.cut == 0
+
+
+def test_phones_that_may_not_go_yet_are_not_asked(engine: Engine) -> None:
+    scene = Scene(engine, 20, settings=replace(FAST, limits=Limits(resets_a_minute=3, under_way=1000)))
+    asyncio.run(scene.worker().round())
+    assert len(scene.world.looked_for_calls) == 3
+    assert sum(scene.resets()) == 3
+
+
+def test_phones_that_do_not_answer_in_time_are_not_reset_in_the_dark(engine: Engine) -> None:
+    scene = Scene(engine, 2, settings=replace(FAST, terms=Terms(lease=timedelta(seconds=2))))
+    told: list[str] = []
+
+    async def hang(addresses: Mapping[str, str]) -> Mapping[str, bool | None]:
+        await asyncio.Event().wait()
+        return {}
+
+    scene.world.in_use = hang  # type: ignore[method-assign]
+    asyncio.run(scene.worker(watcher=Watcher(noted=told.append)).round())
+    assert scene.resets() == [0, 0]
+    assert scene.states() == {PhoneState.READY: 2}
+    assert told == ["phones took too long to tell whether they are in use"]
+
+
+def test_each_tvs_has_its_share_whoever_works(engine: Engine) -> None:
+    limits = Limits(resets_a_minute=1000, under_way=1000, tvs=2)
+    scene = Scene(engine, 12, settings=replace(FAST, limits=limits), tvs=("sub1", "sub1", "sub2"))
+    most: Counter[str] = Counter()
+
+    def count(phone: PhoneRecord) -> None:
+        asking = Counter(
+            one.tvs
+            for one in scene.phones.values()
+            if one.kind is Kind.UNDER_WAY and one.state != PhoneState.REGISTERED
+        )
+        for node, number in asking.items():
+            most[node] = max(most[node], number)
+
+    async def together() -> None:
+        await asyncio.gather(
+            *(scene.worker(f"worker {number}", watcher=Watcher(moved=count)).run() for number in range(3))
+        )
+
+    asyncio.run(together())
+    assert scene.states() == {PhoneState.MOVED: 12}
+    assert scene.resets() == [1] * 12
+    assert most == {"sub1": 2, "sub2": 2}
 
 
 def test_a_refused_reset_is_a_failure_with_the_clusters_words(engine: Engine) -> None:

@@ -57,7 +57,7 @@ def observed(source: FakeCluster, destination: FakeCluster) -> tuple[dict[str, O
 
     async def look() -> dict[str, Observation]:
         async with Site.opened(source, destination, phone_port=80, noted=noted.append) as site:
-            phones = [SimpleNamespace(name=name, direction=Direction.FORTH) for name in (HERE, AWAY)]
+            phones = [SimpleNamespace(name=name, direction=Direction.FORTH, state="ready") for name in (HERE, AWAY)]
             first = dict(await site.observe(cast(Any, phones)))
             assert dict(await site.observe(cast(Any, phones))) == first
             return first

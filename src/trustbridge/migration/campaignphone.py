@@ -62,7 +62,7 @@ class Terms:
     """Rules and time-outs of a campaign.
 
     Attributes:
-        in_use: a phone in a call. Never GO: its call would end.
+        in_use: a phone in a call. Never GO: its call would end. One of which nobody can tell is no such phone.
         unregistered: one that no node of its origin has. Never GO: nobody could tell it to reset.
         unfit: one with trust lists of neither cluster (TB122): it would refuse the target's.
         unseen: one whose trust lists nobody can see (TB161).
@@ -144,11 +144,12 @@ class Phone:
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """What a cluster's RisPort70 says of a phone."""
+    """What a cluster's RisPort70 says of a phone; `address` is where its pages are."""
 
     status: PhoneStatus
     since: datetime | None = None
     node: str = ""
+    address: str = ""
 
 
 class Lists(StrEnum):
@@ -178,7 +179,8 @@ class Observation:
         lists: by its page; None where that shows none of it.
         messages: of its page, oldest first; None where it can't be read.
         target_servers: whether it asks the target's TFTP servers.
-        in_use: whether somebody talks; None where nobody can tell.
+        in_use: whether somebody talks; None where nobody can tell, or has looked.
+        in_use_at: when somebody looked last.
         told, said: what came of its reset, and the cluster's words.
         granted: a reset may be requested now.
         evidence: all this in words.
@@ -192,10 +194,16 @@ class Observation:
     messages: tuple[str, ...] | None = None
     target_servers: bool | None = None
     in_use: bool | None = None
+    in_use_at: datetime | None = None
     told: Told | None = None
     said: str = ""
     granted: bool = False
     evidence: tuple[str, ...] = ()
+
+    def with_call(self, in_use: bool | None, at: datetime) -> Observation:
+        """The same, after somebody has looked whether somebody talks."""
+        words = {True: "in use: a media stream is active", False: "not in use", None: "in use or not: nobody can tell"}
+        return replace(self, in_use=in_use, in_use_at=at, evidence=(*self.evidence, words[in_use]))
 
     @property
     def at_target(self) -> bool:

@@ -11,7 +11,7 @@ import asyncio
 import contextlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from functools import partial
 from typing import Final, Protocol, TypeVar
 
@@ -41,6 +41,12 @@ T = TypeVar("T")
 BATCH: Final = 500
 #: Resets that are on their way to a cluster at the same time.
 _AT_ONCE: Final = 8
+#: Phones that are looked at for calls, and then reset, at a time: the first are to be reset soon after the last look.
+_TOGETHER: Final = 64
+#: How long nobody is taken to have begun a call.
+_FRESH: Final = timedelta(seconds=5)
+#: States of phones under way that ask no TVS of their origin any more.
+_ARRIVED: Final = frozenset({PhoneState.REGISTERED})
 #: Changes of state that one observation can cause, at the most: from planned to ready, from sent to moved.
 _CHAIN: Final = 6
 #: Longest and shortest sleep, seconds: others pause the campaign, or finish with their phones.
@@ -64,6 +70,9 @@ class Surroundings(Protocol):
         Raises:
             TrustbridgeError: it makes no sense to go on.
         """
+
+    async def in_use(self, addresses: Mapping[str, str]) -> Mapping[str, bool | None]:
+        """Whether somebody talks on phones, by name; where each is, is given. None where nobody can tell."""
 
     async def reset(self, phone: PhoneRecord) -> tuple[Told | None, str]:
         """Have a phone's origin reset it, and what came of that; None when nobody knows. Never tries twice.
@@ -228,8 +237,11 @@ class _Round:
                 break
         return still + moving
 
-    async def _send(self, phones: Sequence[PhoneRecord], seen: Mapping[str, Observation]) -> list[PhoneRecord]:
-        """Reset those whose turn it is; gives the others."""
+    async def _send(self, phones: Sequence[PhoneRecord], seen: dict[str, Observation]) -> list[PhoneRecord]:
+        """Reset those whose turn it is; gives the others.
+
+        Calls begin at any moment: whether somebody talks is looked at last of all, and only at phones that may go.
+        """
         now = self._around.now()
         changes = [
             self._decide(phone, replace(seen[phone.name], granted=True), now)
@@ -239,14 +251,50 @@ class _Round:
         asked = [change for change in changes if change.reset]
         if not asked:
             return list(phones)
-        request = partial(self._campaigns.request_resets, allowed=self._settings.limits.allowed)
-        granted = await self._worker._in_database(request, self._campaign.id, asked, now)
-        for phone in granted:
-            self._worker._watcher.moved(phone)
-        gate = asyncio.Semaphore(_AT_ONCE)
-        await asyncio.gather(*(self._send_one(phone, gate) for phone in granted))
-        gone = {phone.id for phone in granted}
-        return [phone for phone in phones if phone.id not in gone]
+        allowed, in_database = self._settings.limits.allowed, self._worker._in_database
+        load = await in_database(partial(self._campaigns.load, arrived=_ARRIVED), self._campaign.id, now)
+        turn = [change.phone for change in allowed(load, asked)]
+        request = partial(self._campaigns.request_resets, allowed=allowed, arrived=_ARRIVED)
+        left = {phone.id: phone for phone in phones}
+        for start in range(0, len(turn), _TOGETHER):
+            together = turn[start : start + _TOGETHER]
+            if not await self._look_for_calls(together, seen):
+                break
+            now = self._around.now()
+            changes = [self._decide(phone, replace(seen[phone.name], granted=True), now) for phone in together]
+            busy = await self._advance([one for one in changes if one.moves and not one.reset], now, keep=True)
+            left |= {phone.id: phone for phone in busy}
+            granted = await in_database(request, self._campaign.id, [one for one in changes if one.reset], now)
+            for phone in granted:
+                self._worker._watcher.moved(phone)
+                del left[phone.id]
+            gate = asyncio.Semaphore(_AT_ONCE)
+            await asyncio.gather(*(self._send_one(phone, gate) for phone in granted))
+        return list(left.values())
+
+    async def _look_for_calls(self, phones: Sequence[PhoneRecord], seen: dict[str, Observation]) -> bool:
+        """Find out who talks now, where nobody has looked just before. False when there was no time for that."""
+        now = self._around.now()
+        share = self._settings.terms.lease / 4
+        if any(phone.lease_until is None or phone.lease_until - now < share for phone in phones):
+            return False
+        addresses = {
+            phone.name: one.origin.address
+            for phone in phones
+            if (one := seen[phone.name]).origin is not None and (one.in_use_at is None or now - one.in_use_at >= _FRESH)
+        }
+        if not addresses:
+            return True
+        try:
+            async with asyncio.timeout(share.total_seconds()):
+                found = await self._around.in_use(addresses)
+        except TimeoutError:
+            self._worker._watcher.noted("phones took too long to tell whether they are in use")
+            return False
+        now = self._around.now()
+        for name, in_use in found.items():
+            seen[name] = seen[name].with_call(in_use, now)
+        return True
 
     async def _send_one(self, phone: PhoneRecord, gate: asyncio.Semaphore) -> None:
         """Send a reset that is requested; only as long as nobody else may think that it was not."""

@@ -14,15 +14,18 @@ import httpx
 
 from trustbridge.cucm.https import Patience
 from trustbridge.cucm.model import NodeInfo, PhoneStatus, RegistrationInfo, TrustListFileInfo
+from trustbridge.cucm.phonestreams import read_in_call
 from trustbridge.cucm.phoneweb import PhonePages, read_phone
 from trustbridge.errors import AuthenticationRefused, IdentityChanged, NotSupported, Refused, TrustbridgeError
-from trustbridge.migration.campaignphone import Lists, Observation, Seen, Told
+from trustbridge.migration.campaignphone import Lists, Observation, PhoneState, Seen, Told
 from trustbridge.storage.campaignrecords import PhoneRecord
 from trustbridge.storage.models import Direction
 
 #: Phones whose pages are read at the same time.
 _AT_ONCE: Final = 16
 _PATIENCE: Final = Patience(connect=3.0, answer=8.0)
+#: Seconds that a phone has to tell whether it is in a call: what others have told gets old meanwhile.
+_CALL_PATIENCE: Final = 5.0
 #: How long the trust lists that clusters serve are taken to be the same.
 _LISTS_HOLD: Final = timedelta(minutes=5)
 #: Status messages that are kept of a page.
@@ -183,9 +186,29 @@ class Site:
             infos = (here.get(name), there.get(name))
             asked = answered and all(info is not None or sure for info, sure in zip(infos, whole, strict=True))
             pages = await self._pages(infos, gate)
-            return phone.name, _observation(phone.direction, infos, pages, lists, asked=asked)
+            seen = _observation(phone.direction, infos, pages, lists, asked=asked)
+            if phone.state == PhoneState.WAITING and asked and seen.at_origin and seen.origin is not None:
+                # Of one that is ready, this is looked at when its turn has come: see `campaignrun`.
+                seen = seen.with_call(await self._in_call(seen.origin.address, gate), self.now())
+            return phone.name, seen
 
         return dict(await asyncio.gather(*(one(phone) for phone in phones)))
+
+    async def in_use(self, addresses: Mapping[str, str]) -> Mapping[str, bool | None]:
+        """See `campaignrun.Surroundings`."""
+        gate = asyncio.Semaphore(_AT_ONCE)
+        found = await asyncio.gather(*(self._in_call(address, gate) for address in addresses.values()))
+        return dict(zip(addresses, found, strict=True))
+
+    async def _in_call(self, address: str, gate: asyncio.Semaphore) -> bool | None:
+        if not address:
+            return None
+        async with gate:
+            try:
+                async with asyncio.timeout(_CALL_PATIENCE):
+                    return await read_in_call(address, port=self._port, patience=_PATIENCE, client=self._client)
+            except TimeoutError:
+                return None
 
     async def _registrations(
         self, cluster: CampaignCluster, names: Sequence[str]
@@ -257,7 +280,7 @@ def _observation(
 ) -> Observation:
     """All that is known of a phone; source and destination are origin and target by the way it goes."""
     back = direction is Direction.BACK
-    seen = [None if info is None else Seen(info.status, info.since, info.node) for info in infos]
+    seen = [None if info is None else Seen(info.status, info.since, info.node, info.address) for info in infos]
     origin, target = seen[::-1] if back else seen
     evidence = [
         f"{name}: {'not known there' if info is None else _words(info)}"

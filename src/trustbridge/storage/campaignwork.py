@@ -7,6 +7,7 @@ then. Journal and change are one transaction.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Collection, Sequence
 from datetime import datetime, timedelta
 from typing import Final
@@ -281,25 +282,21 @@ def _unsettled(campaign_id: int) -> Select[int]:
 
 
 def _load(session: Session, campaign: Campaign, now: datetime, arrived: Collection[str]) -> Load:
-    count = _count(campaign.id)
-    asking = (
-        select(CampaignPhone.tvs, func.count())
-        .where(
-            CampaignPhone.campaign_id == campaign.id,
-            CampaignPhone.kind == Kind.UNDER_WAY,
-            CampaignPhone.state.not_in(arrived),
-            # On the way back it asks the destination's, and nobody has noted which.
-            CampaignPhone.direction == Direction.FORTH,
-            CampaignPhone.tvs != "",
-        )
-        .group_by(CampaignPhone.tvs)
+    recent = _count(campaign.id).where(CampaignPhone.reset_at > now - MINUTE)
+    kinds = (CampaignPhone.tvs, CampaignPhone.direction, CampaignPhone.state)
+    going = (
+        select(*kinds, func.count())
+        .where(CampaignPhone.campaign_id == campaign.id, CampaignPhone.kind == Kind.UNDER_WAY)
+        .group_by(*kinds)
     )
-    return Load(
-        CampaignState(campaign.state),
-        recent=session.scalar(count.where(CampaignPhone.reset_at > now - MINUTE)) or 0,
-        under_way=session.scalar(count.where(CampaignPhone.kind == Kind.UNDER_WAY)) or 0,
-        by_tvs={node: number for node, number in session.execute(asking)},  # noqa: C416 - rows, which no type says are pairs
-    )
+    under_way = 0
+    by_tvs: Counter[str] = Counter()
+    for node, direction, state, count in session.execute(going):
+        under_way += count
+        # On the way back it asks the destination's, and nobody has noted which.
+        if node and direction == Direction.FORTH and state not in arrived:
+            by_tvs[node] += count
+    return Load(CampaignState(campaign.state), session.scalar(recent) or 0, under_way, by_tvs)
 
 
 def _count(campaign_id: int) -> Select[int]:
