@@ -14,6 +14,7 @@ from trustbridge.cli.demo import demo
 from trustbridge.cli.inspect import inspect_command
 from trustbridge.cli.passwords import take_environment
 from trustbridge.cli.predict import predict
+from trustbridge.cli.report import report
 from trustbridge.errors import TrustbridgeError
 
 #: Exit code for a fault of the program itself (sysexits' EX_SOFTWARE), and for Ctrl-C (128 + SIGINT).
@@ -45,6 +46,7 @@ app.command(rich_help_panel="Migrate")(check)
 app.command(rich_help_panel="Migrate")(predict)
 app.add_typer(option150.app, name="option150", rich_help_panel="Migrate")
 app.add_typer(migrate.app, name="migrate", rich_help_panel="Migrate")
+app.command(rich_help_panel="Migrate")(report)
 app.add_typer(tvs.app, name="tvs", rich_help_panel="Trust")
 app.command("inspect", rich_help_panel="Trust")(inspect_command)
 

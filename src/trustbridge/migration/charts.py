@@ -160,20 +160,27 @@ def _band(xs: Sequence[int], above: Sequence[float], below: Sequence[float], y: 
 
 
 def histogram(
-    name: str, title: str, description: str, seconds: Sequence[float], marks: Sequence[tuple[str, float]]
+    name: str,
+    title: str,
+    description: str,
+    seconds: Sequence[float],
+    marks: Sequence[tuple[str, float]],
+    least: float = 0.0,
 ) -> str:
     """How many took how long. "" for none.
 
     Args:
         seconds: how long each took.
         marks: spans to point out, with their names.
+        least: seconds that a bar stands for at the least: values are no more exact than that.
     """
     if not seconds:
         return ""
     height = 240
     low, bottom = 44.0, float(height - _BOTTOM)
     # Bars as wide as a round span, at most 40 of them.
-    width, longest = next((one for one in _STEPS if max(seconds) / one < 40), _STEPS[-1]), max(seconds)
+    longest = max(seconds)
+    width = next((one for one in _STEPS if longest / one < 40 and one >= least), _STEPS[-1])
     counts = [0] * (int(longest // width) + 1)
     for value in seconds:
         counts[int(value // width)] += 1
@@ -192,19 +199,25 @@ def histogram(
     for second in range(0, end + 1, step):
         x = _LEFT + room * second / end
         parts.append(f'<path class="rule" d="M{x:.1f} {bottom}v5"/>')
-        parts.append(_text(x, bottom + 18, span(second), "middle" if second else "start"))
-    for place, (words, value) in enumerate(marks):
-        x, y = _LEFT + room * min(value, end) / end, 12 + 14 * (place % 2)
+        side = "start" if not second else "end" if x > WIDTH - 40 else "middle"
+        parts.append(_text(x, bottom + 18, span(second), side))
+    placed = [
+        (words, _LEFT + room * min(value, end) / end, 12 + 14 * (at % 2)) for at, (words, value) in enumerate(marks)
+    ]
+    parts += [f'<path class="mark-line" d="M{x:.1f} {y - 8}V{bottom}"/>' for _, x, y in placed]
+    for words, x, y in placed:
         side = "end" if x > WIDTH * 0.7 else "start"
-        parts.append(f'<path class="mark-line" d="M{x:.1f} {y - 8}V{bottom}"/>')
-        parts.append(_text(x + (-4 if side == "end" else 4), y, words, side, "strong"))
+        parts.append(_text(x + (-5 if side == "end" else 5), y, words, side, "strong"))
     return _picture(name, title, description, height, parts)
 
 
-def timeline(name: str, title: str, description: str, rows: Sequence[Row]) -> str:
+def timeline(name: str, title: str, description: str, rows: Sequence[Row], moments: Iterable[datetime] = ()) -> str:
     """Rows with a bar each over time. "" when none has one.
 
     Names stand beside the rows as long as there is room for them.
+
+    Args:
+        moments: when something happened besides: such times are not cut out.
     """
     ends = [moment for row in rows if row.bar for moment in row.bar] + [mark for row in rows for mark in row.marks]
     if not ends:
@@ -215,7 +228,7 @@ def timeline(name: str, title: str, description: str, rows: Sequence[Row]) -> st
     low, bottom = float(_TOP), _TOP + each * len(rows)
     if min(ends) == max(ends):
         ends.append(max(ends) + timedelta(seconds=1))
-    axis = TimeAxis.over(ends, left, right)
+    axis = TimeAxis.over([*ends, *moments], left, right)
     parts = [
         f'<rect class="ground" x="{left:.1f}" y="{low:.1f}" width="{right - left:.1f}" height="{bottom - low:.1f}"/>'
     ]

@@ -11,6 +11,7 @@ from functools import lru_cache
 from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup, escape
 
 from trustbridge import __version__
 from trustbridge.migration.reportwords import span
@@ -30,7 +31,7 @@ def _environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"fingerprint": _grouped, "span": span, "moment": _moment}
+    environment.filters |= {"fingerprint": _grouped, "span": span, "moment": _moment, "coded": _coded}
     return environment
 
 
@@ -41,3 +42,11 @@ def _grouped(digits: str) -> str:
 
 def _moment(at: datetime | None) -> str:
     return "" if at is None else f"{at:%Y-%m-%d %H:%M:%S}"
+
+
+def _coded(words: str) -> Markup:
+    """Words with what stands between backticks as code; all of it escaped."""
+    parts = [
+        f"<code>{escape(part)}</code>" if place % 2 else escape(part) for place, part in enumerate(words.split("`"))
+    ]
+    return Markup("").join(Markup(part) for part in parts)  # noqa: S704  each part was escaped above

@@ -74,8 +74,8 @@ def report(
     made = [_phone(record, courses.phones.get(record.name) or Course(), campaign) for record in phones]
     groups = Counter(phone.group for phone in made)
     milestones = courses.milestones
-    failures = _causes([phone for phone in made if phone.group is Group.FAILED])
-    skips = _causes([phone for phone in made if phone.group is Group.SKIPPED])
+    failures = _causes(campaign, [phone for phone in made if phone.group is Group.FAILED])
+    skips = _causes(campaign, [phone for phone in made if phone.group is Group.SKIPPED])
     option150 = tuple(entry for entry in milestones if entry.event == "option 150")
     devices = tuple(courses.devices)
     surprises = tuple(phone for phone in made if phone.surprise)
@@ -110,7 +110,7 @@ def report(
 
 
 def _turns_to(entry: JournalRecord, state: CampaignState) -> bool:
-    return entry.event in ("campaign", "rollback", "stop rule") and entry.after == state
+    return entry.event in ("campaign", "rollback", "stop rule") and entry.after == state != entry.before
 
 
 def _ended(campaign: CampaignRecord, milestones: Sequence[JournalRecord]) -> datetime | None:
@@ -188,14 +188,15 @@ def _paces(way: Direction, phones: Iterable[ReportPhone]) -> Paces:
 # What failed and why.
 
 
-def _causes(phones: Iterable[ReportPhone]) -> tuple[Cause, ...]:
+def _causes(campaign: CampaignRecord, phones: Iterable[ReportPhone]) -> tuple[Cause, ...]:
     found: dict[str, list[ReportPhone]] = {}
     for phone in phones:
         found.setdefault(alike(phone.record.reason) or phone.words, []).append(phone)
-    causes = [
-        Cause(reason, advice(reason), _named(members), tuple(sorted(members, key=lambda phone: phone.record.name)))
-        for reason, members in found.items()
-    ]
+    causes = []
+    for reason, members in found.items():
+        members.sort(key=lambda phone: phone.record.name)
+        words = advice(reason, phone=members[0].record.name, campaign=campaign.name)
+        causes.append(Cause(reason, words, _named(members), tuple(members)))
     return tuple(sorted(causes, key=lambda cause: (-len(cause.phones), cause.reason)))
 
 

@@ -6,7 +6,7 @@ import shlex
 from collections.abc import Sequence
 
 from trustbridge.migration.reportvalues import Group, ReportPhone, Undo
-from trustbridge.storage.campaignrecords import CampaignRecord, JournalRecord, PhoneRecord, ScopeRecord, WaveRecord
+from trustbridge.storage.campaignrecords import CampaignRecord, JournalRecord, ScopeRecord, WaveRecord
 from trustbridge.storage.models import CampaignState, Direction, ScopeState
 
 #: Waves that are named one by one.
@@ -33,7 +33,7 @@ def undo(
     if devices:
         made.append(
             Undo(
-                f"{len(devices)} devices created at {campaign.destination}",
+                f"devices created at {campaign.destination}: {len(devices)}",
                 (),
                 f"trustbridge deletes no devices. They do no harm at {campaign.destination} while their phones are at "
                 f"{campaign.source}; delete them there when no phone is to move any more. Their names are in the JSON.",
@@ -101,7 +101,7 @@ def _phones(campaign: CampaignRecord, waves: Sequence[WaveRecord], there: Sequen
         count = sum(phone.record.wave_id == wave.id for phone in there) if len(waves_there) <= 20 else 0
         words = f"wave {wave.name}" + (f": {count} of {wave.size} phones" if count else "")
         made.append(Undo(words, (f"{back} --wave {shlex.quote(wave.name)} --option150-done",)))
-    first: PhoneRecord = there[0].record
+    first = next((phone for phone in there if phone.group is Group.MOVED), there[0]).record
     made.append(
         Undo(
             "one phone; several with `--phone` again",

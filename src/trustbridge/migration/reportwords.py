@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from typing import Final
 
 #: What ends and reasons mean, and what to do: by how a reason begins. See `campaignsteps` for the reasons.
@@ -36,13 +37,19 @@ _ADVICE: Final = (
         "wrong lists",
         "It works, but trusts others than it should. `trustbridge diagnose PHONE` says more.",
     ),
+    ("predicted:", "It was left out by the plan, for what was foretold of it."),
     ("skipped", "Nothing was done to it. It is tried once more with `trustbridge migrate resume CAMPAIGN --retry`."),
 )
 
 
-def advice(reason: str) -> str:
-    """What a reason means for the phone, and what to do; "" where there is nothing to add."""
-    return next((words for begin, words in _ADVICE if reason.startswith(begin)), "")
+def advice(reason: str, *, phone: str, campaign: str) -> str:
+    """What a reason means for a phone, and what to do, commands between backticks; "" where there is nothing to add.
+
+    Args:
+        phone: one that it is about, to be named in commands.
+    """
+    words = next((words for begin, words in _ADVICE if reason.startswith(begin)), "")
+    return words.replace("PHONE", shlex.quote(phone)).replace("CAMPAIGN", shlex.quote(campaign))
 
 
 def span(seconds: float) -> str:
