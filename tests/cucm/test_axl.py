@@ -19,7 +19,7 @@ from tests.cucm.soapworld import DEVICES, PHONE, SoapWorld, make_world
 from tests.services.soapclient import keys_read_once
 
 from trustbridge.cucm import axlschema, soap
-from trustbridge.cucm.axl import Axl
+from trustbridge.cucm.axl import Axl, NotThere
 from trustbridge.cucm.axlschema import AxlSchema, folder_for, shipped
 from trustbridge.cucm.https import Answer
 from trustbridge.cucm.model import CallManagerGroup, Interface, NodeInfo, PhoneInfo, Release
@@ -304,7 +304,7 @@ def test_faults_that_speak_of_load_are_waited_for_and_then_said(world: SoapWorld
         (404, b"nothing here", NotSupported, "no such service"),
         (500, fault("Operation not found is getCCMVersion"), NotSupported, "does not know getCCMVersion"),
         (599, b"", NotSupported, "does not know"),
-        (500, fault("Item not valid", 5007), Refused, "Item not valid"),
+        (500, fault("Item not valid", 5007), NotThere, "Item not valid"),
         (500, fault("never", -1), Refused, "never"),
         (
             200,

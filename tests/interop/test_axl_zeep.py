@@ -19,7 +19,8 @@ from tests.cucm.soapworld import DEVICES, PHONE, SoapWorld, make_world
 from tests.services.soapclient import keys_read_once
 from zeep.transports import Transport
 
-from trustbridge.lab.axlbackend import identifier
+from trustbridge.lab.axlphones import identifier
+from trustbridge.lab.definition import ObjectsDefinition
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -113,6 +114,73 @@ def test_zeep_reads_and_changes_a_cluster(world: SoapWorld) -> None:
         assert [role["roleName"] for role in one["roles"]["role"]] == ["SAST", "TFTP"]
         rows = axl.executeSQLQuery(sql="select name from device order by name")["return"]["row"]
         assert [row[0].text for row in rows] == [device.name for device in DEVICES]
+
+
+ADDED = "SEP0123456789AB"
+PHONE_VALUES: dict[str, Any] = {
+    "name": ADDED,
+    "description": "Desk",
+    "product": "Cisco 8851",
+    "class": "Phone",
+    "protocol": "SIP",
+    "protocolSide": "User",
+    "callingSearchSpaceName": "National",
+    "devicePoolName": "Default",
+    "commonPhoneConfigName": "Standard Common Phone Profile",
+    "locationName": "Hub_None",
+    "useTrustedRelayPoint": "Default",
+    "securityProfileName": "Cisco 8851 - Standard SIP Encrypted Profile",
+    "sipProfileName": "Standard SIP Profile",
+    "lines": {"line": [{"index": 1, "label": "Anna", "dirn": {"pattern": "4001", "routePartitionName": "Internal"}}]},
+    "phoneTemplateName": "Standard 8851 SIP",
+    "primaryPhoneName": "",
+    "builtInBridgeStatus": "Default",
+    "packetCaptureMode": "None",
+    "certificateOperation": "No Pending Operation",
+    "deviceMobilityMode": "Default",
+}
+
+
+@pytest.mark.parametrize("world", ["11.5", "12.5"], indirect=True)
+def test_zeep_creates_a_phone_with_a_line_and_removes_it(
+    tmp_path_factory: pytest.TempPathFactory, tmp_path: Path, world: SoapWorld
+) -> None:
+    objects = ObjectsDefinition(partitions=("Internal",), calling_search_spaces=("National",))
+    world = make_world(tmp_path_factory, tmp_path / "more", release=version(world), objects=objects)
+    with plain_zeep(world) as axl:
+        line = {"pattern": "4001", "usage": "Device", "routePartitionName": "Internal", "alertingName": "Anna"}
+        assert axl.addLine(line=line)["return"] == identifier("numplan", "4001", "Internal")
+        assert axl.addPhone(phone=PHONE_VALUES)["return"] == identifier("device", ADDED)
+        with pytest.raises(zeep.exceptions.Fault, match="duplicate value") as caught:
+            axl.addPhone(phone=PHONE_VALUES)
+        assert caught.value.detail.findtext(".//axlcode") == "-239"
+        phone = axl.getPhone(name=ADDED)["return"]["phone"]
+        (shown,) = phone["lines"]["line"]
+        assert (shown["index"], shown["label"], shown["dirn"]["pattern"]) == (1, "Anna", "4001")
+        assert shown["dirn"]["routePartitionName"]["_value_1"] == "Internal"
+        assert phone["callingSearchSpaceName"]["_value_1"] == "National"
+        named = axl.getLine(pattern="4001", routePartitionName="Internal")["return"]["line"]
+        assert named["alertingName"] == "Anna"
+        for operation, kind, tag in (
+            ("listDevicePool", "devicePool", "name"),
+            ("listPhoneButtonTemplate", "phoneButtonTemplate", "name"),
+            ("listPhoneSecurityProfile", "phoneSecurityProfile", "name"),
+            ("listLocation", "location", "name"),
+            ("listCommonPhoneConfig", "commonPhoneConfig", "name"),
+            ("listRoutePartition", "routePartition", "name"),
+            ("listCss", "css", "name"),
+            ("listSoftKeyTemplate", "softKeyTemplate", "name"),
+            ("listSipProfile", "sipProfile", "name"),
+            ("listLine", "line", "pattern"),
+        ):
+            found = axl[operation](searchCriteria={tag: "%"}, returnedTags={tag: ""})["return"][kind]
+            assert all(one[tag] for one in found), operation
+        query = "select d.name from device d join devicepool p on d.fkdevicepool=p.pkid where p.name like 'Def%'"
+        rows = axl.executeSQLQuery(sql=query)["return"]["row"]
+        assert ADDED in [row[0].text for row in rows]
+        assert axl.removePhone(name=ADDED)["return"] == identifier("device", ADDED)
+        with pytest.raises(zeep.exceptions.Fault, match="Phone was not found"):
+            axl.getPhone(name=ADDED)
 
 
 def test_zeep_sees_faults_as_faults(world: SoapWorld) -> None:

@@ -9,11 +9,14 @@ from pathlib import Path
 
 import pytest
 from lxml import etree
-from tests.lab.prepared import NOW, Prepared
+from tests.lab.prepared import NOW, Prepared, clock
 from tests.services.soapclient import check, keys_read_once, texts
 
-from trustbridge.lab.axlbackend import AxlData, identifier
+from trustbridge.lab.axlbackend import AxlData
+from trustbridge.lab.axlphones import identifier
 from trustbridge.lab.cluster import Cluster, Device
+from trustbridge.lab.definition import ObjectsDefinition
+from trustbridge.lab.ports import Ports
 from trustbridge.lab.registrations import Registrations
 from trustbridge.pki.units import Store
 from trustbridge.services.axl import NAMESPACE, AxlLimits, answer
@@ -276,6 +279,131 @@ def test_a_phone_that_can_not_be_is_not_added(source: World, before: str, after:
     assert list(source.cluster.devices) == [device.name for device in DEVICES]
 
 
+OBJECTS = ObjectsDefinition(
+    locations=("Warsaw",),
+    partitions=("Internal",),
+    calling_search_spaces=("National",),
+    templates=("Reception 8851",),
+    security_profiles=("Desk Encrypted profile",),
+    users=("anna",),
+)
+NUMBER = (
+    "<line><pattern>4001</pattern><description>Desk</description><usage>Device</usage>"
+    "<routePartitionName>Internal</routePartitionName><alertingName>Anna</alertingName>"
+    "<shareLineAppearanceCssName>National</shareLineAppearanceCssName></line>"
+)
+DETAILED = (
+    ADDED.replace("<locationName>Hub_None", "<locationName>Warsaw")
+    .replace("Cisco 8851 - Standard SIP Encrypted Profile", "Desk Encrypted profile")
+    .replace("Standard 8851 SIP", "Reception 8851")
+    .replace("<devicePoolName>", "<callingSearchSpaceName>National</callingSearchSpaceName><devicePoolName>")
+    .replace(
+        "<phoneTemplateName>",
+        "<lines><line><index>1</index><label>Anna</label><display>Anna K.</display><dirn><pattern>4001</pattern>"
+        "<routePartitionName>Internal</routePartitionName></dirn><e164Mask>4822123XXXX</e164Mask></line></lines>"
+        "<phoneTemplateName>",
+    )
+)
+
+
+@pytest.fixture(params=["src", "dst"])
+def furnished(request: pytest.FixtureRequest, prepared: Prepared, tmp_path: Path) -> World:
+    """A cluster with more than the usual objects."""
+    release = RELEASES[request.param]
+    cluster = prepared.cluster(tmp_path / "cluster", request.param, release=release, objects=OBJECTS)
+    cluster.add_devices(DEVICES)
+    return World(cluster, release)
+
+
+def test_a_phone_with_lines_is_added_shown_kept_and_removed(furnished: World, tmp_path: Path) -> None:
+    assert furnished.fault("addPhone", DETAILED) == (
+        5007,
+        "Item not valid: The specified Directory Number was not found",
+    )
+    furnished.ask("addLine", NUMBER)
+    assert furnished.fault("addLine", NUMBER)[0] == -239
+    furnished.ask("addPhone", DETAILED)
+    again = World(
+        Cluster("again", furnished.cluster.definition, tmp_path / "cluster", Ports(0), clock), furnished.version
+    )
+    for world in (furnished, again):  # it is on disk
+        phone = world.ask("getPhone", f"<name>{NEW}</name>")
+        assert texts(phone, "locationName") == ["Warsaw"]
+        assert texts(phone, "callingSearchSpaceName") == ["National"]
+        assert texts(phone, "securityProfileName") == ["Desk Encrypted profile"]
+        assert texts(phone, "phoneTemplateName") == ["Reception 8851"]
+        assert texts(phone, "pattern") == ["4001"]
+        assert (texts(phone, "display"), texts(phone, "e164Mask")) == (["Anna K."], ["4822123XXXX"])
+        assert world.cluster.devices[NEW].security_mode == 3
+        named = "<pattern>4001</pattern><routePartitionName>Internal</routePartitionName>"
+        line = world.ask("getLine", named)
+        assert (texts(line, "alertingName"), texts(line, "description")) == (["Anna"], ["Desk"])
+        assert world.fault("getLine", "<pattern>4001</pattern>")[0] == 5007
+    query = (
+        "select d.name, n.dnorpattern as dn, l.name as loc from device d join devicenumplanmap m on m.fkdevice=d.pkid "
+        "join numplan n on m.fknumplan=n.pkid join location l on d.fklocation=l.pkid "
+        "join phonetemplate t on t.pkid=d.fkphonetemplate join securityprofile s on s.pkid=d.fksecurityprofile "
+        "join routepartition r on r.pkid=n.fkroutepartition where r.name='Internal'"
+    )
+    rows = furnished.ask("executeSQLQuery", f"<sql>{query}</sql>")
+    assert [texts(rows, column) for column in ("name", "dn", "loc")] == [[NEW], ["4001"], ["Warsaw"]]
+    furnished.ask("removePhone", f"<name>{NEW}</name>")
+    assert NEW not in furnished.cluster.devices
+    assert furnished.fault("removePhone", f"<name>{NEW}</name>")[0] == 5007
+    assert furnished.ask("getLine", named) is not None
+    furnished.ask("addPhone", ADDED)  # nothing of the one that was removed comes back
+    assert texts(furnished.ask("getPhone", f"<name>{NEW}</name>"), "locationName") == ["Hub_None"]
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "words"),
+    [
+        ("<locationName>Warsaw", "<locationName>Krakow", "Location"),
+        ("Reception 8851", "Reception 8861", "Phone Button Template"),
+        ("Desk Encrypted profile", "Desk Encrypted", "Phone Security Profile"),
+        (">National<", ">Local<", "Calling Search Space"),
+        ("Standard Common Phone Profile", "Other", "Common Phone Profile"),
+        ("<phoneTemplateName>", "<phoneTemplateName>x", "Phone Button Template"),
+    ],
+)
+def test_what_a_phone_refers_to_has_to_be_there(furnished: World, before: str, after: str, words: str) -> None:
+    furnished.ask("addLine", NUMBER)
+    assert furnished.fault("addPhone", DETAILED.replace(before, after)) == (
+        5007,
+        f"Item not valid: The specified {words} was not found",
+    )
+    assert NEW not in furnished.cluster.devices
+
+
+@pytest.mark.parametrize(
+    ("kind", "tag", "some"),
+    [
+        ("DevicePool", "name", {"Default"}),
+        ("PhoneButtonTemplate", "name", {"Standard 8841 SIP", "Standard 7961 SIP", "Reception 8851"}),
+        ("PhoneSecurityProfile", "name", {"Cisco 8841 - Standard SIP Encrypted Profile", "Desk Encrypted profile"}),
+        ("Location", "name", {"Hub_None", "Warsaw"}),
+        ("CommonPhoneConfig", "name", {"Standard Common Phone Profile"}),
+        ("RoutePartition", "name", {"Internal"}),
+        ("Css", "name", {"National"}),
+        ("SoftKeyTemplate", "name", {"Standard User"}),
+        ("SipProfile", "name", {"Standard SIP Profile"}),
+        ("User", "userid", {"anna"}),
+        ("Line", "pattern", {"4001"}),
+    ],
+)
+def test_what_phones_can_refer_to_is_listed(furnished: World, kind: str, tag: str, some: set[str]) -> None:
+    furnished.ask("addLine", NUMBER)
+    body = f"<searchCriteria><{tag}>%</{tag}></searchCriteria><returnedTags><{tag}/></returnedTags>"
+    assert set(texts(furnished.ask(f"list{kind}", body), tag)) >= some
+
+
+def test_a_security_profile_tells_its_mode(furnished: World) -> None:
+    body = (
+        "<searchCriteria><name>Desk%</name></searchCriteria><returnedTags><name/><deviceSecurityMode/></returnedTags>"
+    )
+    assert texts(furnished.ask("listPhoneSecurityProfile", body), "deviceSecurityMode") == ["Encrypted"]
+
+
 def test_a_phone_is_changed_in_what_the_lab_keeps_and_in_nothing_else(world: World) -> None:
     changes = (
         "<description>Moved</description><loadInformation>sip88xx</loadInformation>"
@@ -395,6 +523,43 @@ def test_parameters_and_nodes_can_be_selected(world: World) -> None:
     assert world.fault("executeSQLQuery", "<sql>delete from device</sql>")[0] == 5003
 
 
+POOLS = "select d.name from device d join devicepool p on d.fkdevicepool = p.pkid where p.name like '{}'"
+
+
+@pytest.mark.parametrize(
+    ("query", "names"),
+    [
+        (POOLS.format("Def%"), ["SEP001B0C000001", "SEP001B0C000002", "SEP00AABBCCDDEE"]),
+        (POOLS.format("def%"), []),  # a node's database tells cases apart
+        (
+            "select d.name from device d join typemodel m on d.tkmodel=m.enum where m.name='Cisco 7821'",
+            [DEVICES[1].name],
+        ),
+        ("select name from device where tkmodel=683 and tkclass=1 and description='Reception'", [PHONE]),
+    ],
+)
+def test_phones_are_chosen_by_a_query(source: World, query: str, names: list[str]) -> None:
+    assert sorted(texts(source.ask("executeSQLQuery", f"<sql>{query}</sql>"), "name")) == names
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        "select hex(zeroblob(900000000)) as a from device",
+        "select a.name from device a, typemodel b, typemodel c, typemodel d, typemodel e, typemodel f",
+        "select count(*) from (with recursive r(x) as (select 1 union all select x+1 from r) select x from r)",
+        "select writefile('x', 'y') as a from device",
+    ],
+)
+def test_a_query_can_not_fill_the_memory_or_take_for_ever(source: World, query: str) -> None:
+    assert source.fault("executeSQLQuery", f"<sql>{query}</sql>")[0] == 5003
+
+
+def test_an_answer_to_a_query_has_its_limit(source: World) -> None:
+    source.limits.max_bytes = 200
+    assert "Query request too large" in source.fault("executeSQLQuery", "<sql>select name from device</sql>")[1]
+
+
 def test_the_sequence_of_a_request_comes_back(source: World) -> None:
     assert source.ask("getPhone", f"<name>{PHONE}</name>", attributes='sequence="7"').get("sequence") == "7"
 
@@ -416,5 +581,5 @@ def test_what_is_not_in_the_namespace_is_refused(source: World, text: str) -> No
 
 
 def test_an_operation_nobody_knows_is_refused(source: World) -> None:
-    with pytest.raises(SoapFault, match="Operation not found is removePhone"):
-        source.ask("removePhone", f"<name>{PHONE}</name>")
+    with pytest.raises(SoapFault, match="Operation not found is removeUser"):
+        source.ask("removeUser", "<userid>anna</userid>")

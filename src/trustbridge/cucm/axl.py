@@ -18,6 +18,7 @@ from lxml import etree
 
 from trustbridge.cucm import axlschema, soap
 from trustbridge.cucm.axlschema import AxlSchema
+from trustbridge.cucm.devices import one_select
 from trustbridge.cucm.https import Answer, NodeHttps
 from trustbridge.cucm.model import CallManagerGroup, DhcpSubnet, NodeInfo, PhoneInfo, Release, TvsCertificate
 from trustbridge.cucm.soap import Fault
@@ -36,8 +37,11 @@ _TOO_LARGE = re.compile(
 _BUSY = re.compile(r"thrott|exceeded allowed|maximum .*(?:memory|requests)|too busy|try again later", re.IGNORECASE)
 _NO_OPERATION = re.compile(r"Operation not found|EPR|no such operation|not supported|unsupported", re.IGNORECASE)
 _HEX = re.compile(r"[0-9A-Fa-f]+")
-#: `axlcode` of an object that is not there.
+#: A node that has no room for an answer now says so whatever `axlcode` it gives.
+_NO_ROOM = re.compile(r"Maximum AXL Memory Allocation Consumed", re.IGNORECASE)
+#: `axlcode` of an object that is not there, and of one that is there already (the database's own error).
 _NOT_FOUND: Final = 5007
+_DUPLICATE: Final = -239
 #: What operations that change nothing begin with.
 _READS: Final = ("list", "get", "executeSQLQuery")
 _AT_ONCE: Final = 4
@@ -63,6 +67,14 @@ class LastSeen:
     configuration: str = ""
     seen: datetime | None = None
     status: str = ""
+
+
+class NotThere(Refused):
+    """What an operation names is not in the database."""
+
+
+class AlreadyThere(Refused):
+    """What was to be created is in the database already; it is as it was."""
 
 
 class _TooLarge(Exception):
@@ -153,7 +165,8 @@ class Axl:
                         f"{self._https.here}: {operation} was answered with {soap.local(found)}", "Try again."
                     )
                 return found
-            if found.code is not None or not _BUSY.search(found.text) or _TOO_LARGE.search(found.text):
+            busy = _NO_ROOM.search(found.text) or (found.code is None and _BUSY.search(found.text))
+            if not busy or _TOO_LARGE.search(found.text):
                 raise self._judged(found, operation)
             if pause is not None:
                 _log.info("%s: too busy for %s, trying again in %.1f s", self._https.here, operation, pause)
@@ -173,9 +186,11 @@ class Axl:
                 "Its release may be older than the operation, or older than the schema that is used.",
             )
         if fault.code == _NOT_FOUND:
-            return Refused(
+            return NotThere(
                 f"{self._https.here}: {operation} names something that is not there{said}", "Check the name."
             )
+        if fault.code == _DUPLICATE:
+            return AlreadyThere(f"{self._https.here}: {operation} names something that is there already{said}")
         return Refused(f"{self._https.here}: {operation} was refused{said}", "The node's own words say why.")
 
     def _said(self, text: str) -> str:
@@ -242,8 +257,8 @@ class Axl:
         return {node: tuple(services) for node, services in found.items()}
 
     async def sql(self, query: str) -> list[dict[str, str]]:
-        """The rows of a select, columns by name."""
-        found = await self.call("executeSQLQuery", {"sql": query})
+        """The rows of a select, columns by name. SettingsError for anything else, which is not sent."""
+        found = await self.call("executeSQLQuery", {"sql": one_select(query)})
         return [soap.fields(row) for row in soap.children(soap.child(found, "return"), "row")]
 
     async def parameter(self, name: str) -> str | None:
@@ -302,7 +317,7 @@ class Axl:
         return _phone(soap.fields(found))
 
     async def add_phone(self, values: Mapping[str, object]) -> None:
-        """Create a phone; `values` are the elements of `addPhone`."""
+        """Create a phone; `values` are the elements of `addPhone`. Raises AlreadyThere when there is one."""
         await self.call("addPhone", {"phone": dict(values)})
 
     async def update_phone(self, name: str, changes: Mapping[str, object]) -> None:

@@ -5,8 +5,8 @@
             ...
         cluster.ways()      # which interface each answer came by
 
-Nothing is connected before it is needed. See `clusterreads`, `clusterwrites` and `clustertrials`; `ways` says which way
-is taken.
+Nothing is connected before it is needed. See `clusterreads`, `clusterwrites`, `clusterdevices` and `clustertrials`;
+`ways` says which way is taken.
 """
 
 from __future__ import annotations
@@ -17,15 +17,15 @@ from pathlib import Path
 from typing import Self
 
 from trustbridge.cucm.access import Access
+from trustbridge.cucm.clusterdevices import ClusterDevices
 from trustbridge.cucm.clustertrials import ClusterTrials
-from trustbridge.cucm.clusterwrites import ClusterWrites
 from trustbridge.cucm.credentials import Credentials
 from trustbridge.cucm.https import Patience
 from trustbridge.cucm.model import ClusterEntry, Interface, Write
 from trustbridge.cucm.ways import Ways
 
 
-class Cluster(ClusterWrites, ClusterTrials):
+class Cluster(ClusterDevices, ClusterTrials):
     """A cluster, to be read and changed. Made by `open`."""
 
     def __repr__(self) -> str:

@@ -13,7 +13,7 @@ from typing import Final, TypeVar
 
 from trustbridge.cucm import text
 from trustbridge.cucm.access import Access
-from trustbridge.cucm.axl import check_tftp_servers
+from trustbridge.cucm.axl import NotThere, check_tftp_servers
 from trustbridge.cucm.clusterreads import ClusterReads, single
 from trustbridge.cucm.dialogue import Answers, bulk_sftp_answers
 from trustbridge.cucm.model import BulkLine, ClusterEntry, DhcpSubnet, Interface, NodeInfo, TrustedCertificate, Write
@@ -264,7 +264,7 @@ class ClusterWrites(ClusterReads):
                         await axl.reset(name)
                         told.append(name)
                     except Refused as error:
-                        if type(error) is not Refused:
+                        if type(error) not in (Refused, NotThere):
                             raise
                         refused.append(error)
 

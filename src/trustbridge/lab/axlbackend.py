@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import re
-import uuid
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Final, Protocol
 
 from trustbridge.errors import Refused, TrustbridgeError
-from trustbridge.lab.cluster import Cluster, Device
+from trustbridge.lab.axlphones import AxlPhones, identifier
+from trustbridge.lab.cluster import Cluster
 from trustbridge.lab.oscommands import sql
 from trustbridge.lab.profiles import profile
 from trustbridge.lab.registrations import Registrations
-from trustbridge.services.axl import DUPLICATE, INVALID, NOT_FOUND, NOT_KEPT, AxlFault, Reference, Row
-from trustbridge.trust.configuration import SECURITY_AUTHENTICATED, SECURITY_ENCRYPTED, SECURITY_INSECURE
+from trustbridge.services.axl import INVALID, NOT_FOUND, NOT_KEPT, AxlFault, Reference, Row
 from trustbridge.trust.vouch import VouchIndex
 from trustbridge.wire.trustlist import Role
 
@@ -30,13 +29,7 @@ _ROLES: Final = {
     Role.CAPF: "CAPF",
     Role.APP_SERVER: "Application Server",
 }
-_MODES: Final = {
-    SECURITY_INSECURE: "Non-Secure",
-    SECURITY_AUTHENTICATED: "Authenticated",
-    SECURITY_ENCRYPTED: "Encrypted",
-}
 _NOT_A_NAME = re.compile(r"\W+")
-_PHONE_NAME = re.compile(r"SEP[0-9A-F]{12}")
 
 Reset = Callable[[str, str], None]
 
@@ -69,6 +62,7 @@ class AxlData:
         subnet: tuple[Subnet, str, str] | None = None,
     ) -> None:
         self._cluster = cluster
+        self._phones = AxlPhones(cluster)
         self._registrations = registrations
         self._reset = reset
         self._subnet = subnet
@@ -93,23 +87,21 @@ class AxlData:
                 return list(self._services())
             case "callManagerGroup":
                 return list(self._groups())
-            case "phone":
-                return [self._phone(device) for _, device in sorted(self._cluster.devices.items())]
             case "tvsCertificate":
                 return self._tvs_certificates()
             case "registrationDynamic":
                 return list(self._registrations_seen())
             case "dhcpSubnet":
                 return list(self._subnets())
-        raise KeyError(kind)
+        return self._phones.rows(kind)
 
     def phone(self, name: str) -> Row | None:
         """A phone by its name, in either case."""
-        device = self._device(name)
-        return None if device is None else self._phone(device)
+        return self._phones.phone(name)
 
-    def _device(self, name: str) -> Device | None:
-        return self._cluster.devices.get(name) or self._cluster.devices.get(name.upper())
+    def line(self, pattern: str, partition: str) -> Row | None:
+        """A directory number."""
+        return self._phones.line(pattern, partition)
 
     def _nodes(self) -> Iterable[Row]:
         definition = self._cluster.definition
@@ -156,25 +148,6 @@ class AxlData:
                 "tftpDefault": place == 0,
                 "members": {"member": members},
             }
-
-    def _phone(self, device: Device) -> Row:
-        product = product_of(device.model)
-        return {
-            "uuid": identifier("device", device.name),
-            "name": device.name,
-            "description": device.description,
-            "product": product,
-            "model": product,
-            "class": "Phone",
-            "protocol": "SIP",
-            "protocolSide": "User",
-            "callingSearchSpaceName": Reference(""),
-            "devicePoolName": Reference(device.group, identifier("devicepool", device.group)),
-            "commonPhoneConfigName": Reference("Standard Common Phone Profile"),
-            "locationName": Reference("Hub_None"),
-            "loadInformation": device.load,
-            "securityProfileName": Reference(security_profile(device)),
-        }
 
     def _tvs_certificates(self) -> list[Row]:
         stores = self._cluster.stores[self._cluster.publisher]
@@ -247,49 +220,21 @@ class AxlData:
 
     # Changing.
 
-    def add_phone(self, fields: Mapping[str, str]) -> str:
+    def add_phone(self, fields: Mapping[str, str], lines: Sequence[Mapping[str, str]] = ()) -> str:
         """Create a phone; what the lab has no use for is not kept."""
-        name = fields.get("name", "").upper()
-        if not _PHONE_NAME.fullmatch(name):
-            raise AxlFault(f"Device Name {name!r} must be SEP and 12 hexadecimal digits", INVALID)
-        if name in self._cluster.devices:
-            raise AxlFault(
-                "Could not insert new row - duplicate value in a UNIQUE INDEX column (Unique Index:).", DUPLICATE
-            )
-        product = fields.get("product", "") or fields.get("model", "")
-        if not product:
-            raise AxlFault("The product is missing", INVALID)
-        group = self._cluster.definition.unified_cm_groups[0].name
-        device = Device(name, model_of(product), SECURITY_INSECURE, group)
-        kept = {key: value for key, value in fields.items() if key in _KEPT}
-        self._cluster.add_devices([self._changed(device, kept)])
-        return identifier("device", name)
+        return self._phones.add(fields, lines)
 
     def update_phone(self, name: str, changes: Mapping[str, str]) -> None:
         """Change a phone; what the lab could not keep is refused."""
-        foreign = sorted(changes.keys() - _KEPT)
-        if foreign:
-            raise AxlFault(f"the lab keeps no {', '.join(foreign)}", NOT_KEPT)
-        self._cluster.add_devices([self._changed(self._cluster.devices[name], changes)])
+        self._phones.update(name, changes)
 
-    def _changed(self, device: Device, changes: Mapping[str, str]) -> Device:
-        group = changes.get("devicePoolName") or device.group
-        if group not in {one.name for one in self._cluster.definition.unified_cm_groups}:
-            raise AxlFault("Item not valid: The specified Device Pool was not found", NOT_FOUND)
-        mode = device.security_mode
-        if wanted := changes.get("securityProfileName"):
-            found = [number for number, word in _MODES.items() if f" {word} " in f" {wanted} "]
-            if len(found) != 1:
-                raise AxlFault("Item not valid: The specified Phone Security Profile was not found", NOT_FOUND)
-            mode = found[0]
-        return Device(
-            device.name,
-            device.model,
-            mode,
-            group,
-            changes.get("description", device.description),
-            changes.get("loadInformation", device.load),
-        )
+    def remove_phone(self, name: str) -> None:
+        """Remove a phone; its directory numbers stay."""
+        self._phones.remove(name)
+
+    def add_line(self, fields: Mapping[str, str]) -> str:
+        """Create a directory number."""
+        return self._phones.add_line(fields)
 
     def reset(self, name: str, how: str) -> None:
         """Reset a phone."""
@@ -311,27 +256,3 @@ class AxlData:
             subnet.set_option150([server for server in servers if server])
         except TrustbridgeError as error:
             raise AxlFault(error.message, INVALID) from None
-
-
-#: What the lab keeps of a phone, and can change.
-_KEPT: Final = frozenset({"description", "devicePoolName", "securityProfileName", "loadInformation"})
-
-
-def identifier(*parts: str) -> str:
-    """An object's uuid: the same at every start, and the `pkid` that `run sql` shows."""
-    return f"{{{str(uuid.uuid5(uuid.NAMESPACE_OID, '/'.join(parts))).upper()}}}"
-
-
-def product_of(model: str) -> str:
-    """`CP-8841` as the database calls it: `Cisco 8841`."""
-    return f"Cisco {model.removeprefix('CP-')}"
-
-
-def model_of(product: str) -> str:
-    """The other way round."""
-    return f"CP-{product.removeprefix('Cisco ')}"
-
-
-def security_profile(device: Device) -> str:
-    """The name of a phone's security profile."""
-    return f"{product_of(device.model)} - Standard SIP {_MODES[device.security_mode]} Profile"

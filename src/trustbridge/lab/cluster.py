@@ -2,6 +2,7 @@
 
 <folder>/cluster.json                       mode, parameters, SFTP settings
 <folder>/devices.json                       phones the cluster knows
+<folder>/details.json                       what else it knows of them, see `phonedetails`
 <folder>/accounts.json                      who may log in, with passwords
 <folder>/authority/                         who signs CallManager and tomcat, where somebody else does
 <folder>/nodes/<node>/identity/<unit>.pem   and .key
@@ -32,6 +33,7 @@ from trustbridge.exchange.manifest import Contents, contents
 from trustbridge.lab.accounts import Accounts
 from trustbridge.lab.definition import ClusterDefinition
 from trustbridge.lab.founding import read_identities
+from trustbridge.lab.phonedetails import DetailsFile
 from trustbridge.lab.ports import Ports
 from trustbridge.lab.profiles import profile
 from trustbridge.lab.storefiles import read_stores, write_stores
@@ -106,6 +108,7 @@ class Cluster:
         self.accounts = Accounts(folder / "accounts.json")
         self.state = self._read_state()
         self.devices = self._read_devices()
+        self.details = DetailsFile(folder / "details.json")
         self.identities = {
             (identity.node, identity.unit): identity
             for node in definition.nodes

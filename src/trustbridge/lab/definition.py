@@ -34,6 +34,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 
 from trustbridge.errors import SettingsError
 from trustbridge.exchange.manifest import check_cluster_name
+from trustbridge.lab.phonedetails import mode_in, names
 from trustbridge.wire.signedheader import Digest
 
 LOOPBACK = ipaddress.IPv4Network("127.0.0.0/8")
@@ -94,6 +95,31 @@ class GroupDefinition(_Strict):
         return members
 
 
+class ObjectsDefinition(_Strict):
+    """What phones of a cluster can refer to by name, besides what every cluster has.
+
+    Attributes:
+        security_profiles: a name tells the mode: `Non-Secure`, `Authenticated` or `Encrypted` is a word in it.
+    """
+
+    locations: tuple[Words, ...] = ()
+    partitions: tuple[Words, ...] = ()
+    calling_search_spaces: tuple[Words, ...] = ()
+    templates: tuple[Words, ...] = ()
+    security_profiles: tuple[Words, ...] = ()
+    common_profiles: tuple[Words, ...] = ()
+    softkey_templates: tuple[Words, ...] = ()
+    users: tuple[Words, ...] = ()
+
+    @field_validator("security_profiles")
+    @classmethod
+    def _modes(cls, profiles: tuple[str, ...]) -> tuple[str, ...]:
+        for profile in profiles:
+            if mode_in(profile) is None:
+                raise ValueError(f"{profile} tells no security mode")
+        return profiles
+
+
 class ClusterDefinition(_Strict):
     """A cluster.
 
@@ -105,6 +131,7 @@ class ClusterDefinition(_Strict):
         auto_registration: whether phones nobody created may register.
         minimum_tls: "1.0" lets old phones ask this cluster's TVS, and weakens it.
         fips: what nodes say of FIPS 140 mode; nothing else depends on it.
+        knows: whose phones are in its database at first: those of every cluster, or its own.
     """
 
     release: Annotated[str, Field(pattern=r"^\d{1,2}(\.\d+)*$")] = "14"
@@ -119,6 +146,8 @@ class ClusterDefinition(_Strict):
     auto_registration: bool = False
     minimum_tls: Literal["1.0", "1.2"] = "1.2"
     fips: bool = False
+    knows: Literal["all", "own"] = "all"
+    objects: ObjectsDefinition = ObjectsDefinition()
     nodes: Annotated[tuple[NodeDefinition, ...], Field(min_length=1, max_length=MAX_NODES)]
     groups: tuple[GroupDefinition, ...] = ()
 
@@ -198,6 +227,8 @@ class PhonesDefinition(_Strict):
         home: the cluster they belong to at first.
         security: device security mode; authenticated and encrypted need a home in mixed mode.
         group: Unified CM group of the home cluster; the first one when absent.
+        location, css, partition: as its home cluster has them.
+        first_number: the directory number of the first of them, and each next one is one more; without it, no lines.
     """
 
     count: Annotated[int, Field(ge=1, le=MAX_PHONES)] = 1
@@ -205,6 +236,10 @@ class PhonesDefinition(_Strict):
     security: Literal["non-secure", "authenticated", "encrypted"] = "non-secure"
     home: str = "source"
     group: str | None = None
+    location: Words | None = None
+    css: Words | None = None
+    partition: Words | None = None
+    first_number: Annotated[int, Field(ge=1, le=10**15)] | None = None
 
 
 class NetworkDefinition(_Strict):
@@ -253,6 +288,13 @@ class LabDefinition(_Strict):
                 raise ValueError(f"{phones.security} phones need mixed mode, and {phones.home} is non-secure")
             if phones.group is not None and phones.group not in {group.name for group in home.unified_cm_groups}:
                 raise ValueError(f"phones belong to group {phones.group}, which {phones.home} does not have")
+            for kind, wanted in (
+                ("location", phones.location),
+                ("css", phones.css),
+                ("routePartition", phones.partition),
+            ):
+                if wanted is not None and wanted not in names(home, kind):
+                    raise ValueError(f"phones refer to {wanted}, which is no {kind} of {phones.home}")
         for name in self.clusters:
             count = sum(phones.count for phones in self.phones if phones.home == name)
             if count > MAX_PHONES:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import ipaddress
 import logging
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from datetime import datetime
 from pathlib import Path
@@ -15,6 +16,7 @@ from trustbridge.lab.cluster import Cluster, Device
 from trustbridge.lab.definition import FIRST_PHONE, LabDefinition, PhonesDefinition
 from trustbridge.lab.flash import FlashFolder
 from trustbridge.lab.phone import EXPIRES, LabPhone, PhoneIdentity, PhoneNetwork
+from trustbridge.lab.phonedetails import PhoneDetails
 from trustbridge.pki.issue import Organisation, locally_significant
 from trustbridge.trust.models import model_named
 
@@ -45,6 +47,8 @@ def create_phones(definition: LabDefinition, clusters: dict[str, Cluster], folde
         OSError: a folder can't be written.
     """
     devices: dict[str, list[Device]] = {name: [] for name in clusters}
+    details: dict[str, dict[str, PhoneDetails]] = {name: {} for name in clusters}
+    places: Counter[int] = Counter()
     organisation = Organisation(ou="UC", o="Phones", l="Krakow", st="Malopolska", c="PL")
     for name, _, kind in phone_names(definition):
         flash = FlashFolder(atomicfile.private_folder(folder / name))
@@ -55,14 +59,49 @@ def create_phones(definition: LabDefinition, clusters: dict[str, Cluster], folde
                     clusters[kind.home].capf, device=name, organisation=organisation, now=now, key="p256"
                 )
             )
+        if more := details_of(kind, name, places[id(kind)]):
+            details[kind.home][name] = more
+        places[id(kind)] += 1
         for cluster_name, cluster in clusters.items():
+            if cluster.definition.knows == "own" and cluster_name != kind.home:
+                continue
             groups = [group.name for group in cluster.definition.unified_cm_groups]
             group = kind.group if kind.group in groups else groups[0]
             assert group is not None
             devices[cluster_name].append(Device(name, kind.model, mode, group))
     for cluster_name, cluster in clusters.items():
         if not cluster.has_devices:
+            numbers = {
+                (line["pattern"], line["routePartitionName"]): {
+                    "pattern": line["pattern"],
+                    "routePartitionName": line["routePartitionName"],
+                    "description": name,
+                }
+                for name, found in details[cluster_name].items()
+                for line in found.lines
+            }
+            cluster.details.keep(details[cluster_name], numbers)
             cluster.add_devices(devices[cluster_name])
+
+
+def details_of(kind: PhonesDefinition, name: str, place: int) -> PhoneDetails | None:
+    """What a phone's home has of it beside the usual; None for nothing. `place` counts its numbers."""
+    named = {
+        "locationName": kind.location,
+        "callingSearchSpaceName": kind.css,
+    }
+    fields = {field: value for field, value in named.items() if value is not None}
+    if kind.first_number is None:
+        return PhoneDetails(fields) if fields else None
+    number = str(kind.first_number + place)
+    line = {
+        "index": "1",
+        "label": number,
+        "display": name,
+        "pattern": number,
+        "routePartitionName": kind.partition or "",
+    }
+    return PhoneDetails(fields, (line,))
 
 
 class Fleet:

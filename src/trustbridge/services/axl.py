@@ -13,6 +13,7 @@ from typing import Final, Protocol
 
 from lxml import etree
 
+from trustbridge.services.axlkinds import KINDS, Kind
 from trustbridge.services.soap import Busy, SoapFault, child, local_name, text_of, xml_text
 
 NAMESPACE: Final = "http://www.cisco.com/AXL/API/"
@@ -34,7 +35,14 @@ class Reference:
     uuid: str = ""
 
 
-Value = str | int | bool | Reference | Mapping[str, Sequence["Row"]]
+@dataclass(frozen=True, slots=True)
+class Inner:
+    """An element with fields of its own."""
+
+    fields: Row
+
+
+Value = str | int | bool | Reference | Inner | Mapping[str, Sequence["Row"]]
 #: An object: its fields by name, and its uuid, in braces, under `uuid`.
 Row = Mapping[str, Value]
 
@@ -66,8 +74,17 @@ class AxlBackend(Protocol):
     def query(self, sql: str) -> Sequence[Mapping[str, str]]:
         """The rows a query gives: columns by name, in order."""
 
-    def add_phone(self, fields: Mapping[str, str]) -> str:
-        """Create a phone; its uuid."""
+    def line(self, pattern: str, partition: str) -> Row | None:
+        """A directory number."""
+
+    def add_phone(self, fields: Mapping[str, str], lines: Sequence[Mapping[str, str]] = ()) -> str:
+        """Create a phone; its uuid. A line's fields are its own, and `pattern` and `routePartitionName`."""
+
+    def remove_phone(self, name: str) -> None:
+        """Remove a phone that exists."""
+
+    def add_line(self, fields: Mapping[str, str]) -> str:
+        """Create a directory number; its uuid."""
 
     def update_phone(self, name: str, changes: Mapping[str, str]) -> None:
         """Change a phone that exists."""
@@ -93,73 +110,6 @@ class AxlLimits:
     max_rows: int | None = None
     max_bytes: int = MAX_ANSWER
 
-
-@dataclass(frozen=True, slots=True)
-class _Kind:
-    """A kind of object.
-
-    Attributes:
-        listed, got: fields that `list...` and `get...` can return, in the schema's order.
-        criteria: fields to search by.
-        keys: combinations of fields that name one.
-        words: what a fault calls it.
-        since: the first schema that has it.
-    """
-
-    listed: tuple[str, ...]
-    got: tuple[str, ...] = ()
-    criteria: tuple[str, ...] = ("name",)
-    keys: tuple[str, ...] = ("name",)
-    words: str = ""
-    since: tuple[int, ...] = ()
-
-
-_PHONE: Final = (
-    *("name", "description", "product", "model", "class", "protocol", "protocolSide", "callingSearchSpaceName"),
-    *("devicePoolName", "commonPhoneConfigName", "locationName", "loadInformation", "securityProfileName"),
-)
-_TVS: Final = ("subjectName", "issuerName", "serialNumber", "timeToLive", "ipv4Address", "ipv6Address")
-_DHCP: Final = (
-    *("subnetIpAddress", "primaryStartIpAddress", "primaryEndIpAddress", "primaryRouterIpAddress", "subnetMask"),
-    *("tftpServerName", "primaryTftpServerIpAddress", "secondaryTftpServerIpAddress"),
-)
-KINDS: Final[Mapping[str, _Kind]] = {
-    "processNode": _Kind(
-        ("name", "description", "nodeUsage", "processNodeRole"), criteria=("name", "description", "processNodeRole")
-    ),
-    "processNodeService": _Kind(
-        ("processNodeName", "service", "enable", "isActive"), criteria=("processNodeName",), keys=()
-    ),
-    "callManagerGroup": _Kind(("name", "tftpDefault"), ("name", "tftpDefault", "members"), words="Call Manager Group"),
-    "phone": _Kind(
-        _PHONE,
-        _PHONE,
-        criteria=(
-            *("name", "description", "protocol", "callingSearchSpaceName"),
-            *("devicePoolName", "securityProfileName"),
-        ),
-        words="Phone",
-    ),
-    "tvsCertificate": _Kind(
-        _TVS,
-        (*_TVS, "roles", "services"),
-        criteria=("subjectName", "issuerName", "serialNumber", "timeToLive"),
-        keys=("issuerName", "serialNumber"),
-        words="TVS Certificate",
-    ),
-    "registrationDynamic": _Kind(
-        ("device", "lastKnownIpAddress", "lastKnownUcm", "lastKnownConfigVersion", "lastSeen"),
-        criteria=("device",),
-        keys=("device",),
-        since=(11, 5),
-    ),
-    "dhcpSubnet": _Kind(
-        _DHCP,
-        criteria=("dhcpServerName", "subnetIpAddress"),
-        keys=("dhcpServerName", "subnetIpAddress"),
-        words="DHCP Subnet",
-    ),
-}
 
 _LISTS: Final = {f"list{kind[0].upper()}{kind[1:]}": kind for kind in KINDS}
 _GETS: Final = {f"get{kind[0].upper()}{kind[1:]}": kind for kind, shape in KINDS.items() if shape.got}
@@ -260,7 +210,7 @@ class _Work:
             raise _too_large(matched, max(2, len(rows) * self.limits.max_bytes // size))
         return root
 
-    def _matching(self, kind: str, shape: _Kind) -> Sequence[Row]:
+    def _matching(self, kind: str, shape: Kind) -> Sequence[Row]:
         criteria = child(self.request, "searchCriteria")
         if criteria is None:
             raise SoapFault("searchCriteria is missing", code="soapenv:Client")
@@ -293,6 +243,11 @@ class _Work:
             if phone is None:
                 raise AxlFault(f"Item not valid: The specified {shape.words} was not found", NOT_FOUND)
             return phone
+        if kind == "line" and by == shape.keys:
+            line = self.backend.line(wanted["pattern"], wanted["routePartitionName"])
+            if line is None:
+                raise AxlFault(f"Item not valid: The specified {shape.words} was not found", NOT_FOUND)
+            return line
         folded = {name: text.casefold() for name, text in wanted.items()}
         for row in self.backend.rows(kind):
             if all(_text(row.get(name, "")).casefold() == text for name, text in folded.items()):
@@ -323,6 +278,9 @@ class _Work:
             element = etree.SubElement(result, "row")
             for column, value in row.items():
                 etree.SubElement(element, column).text = xml_text(value)
+        size = len(etree.tostring(root))
+        if size > self.limits.max_bytes:
+            raise _too_large(len(rows), max(2, len(rows) * self.limits.max_bytes // size))
         return root
 
     # Changing.
@@ -332,7 +290,22 @@ class _Work:
         phone = child(self.request, "phone")
         if phone is None:
             raise SoapFault("phone is missing", code="soapenv:Client")
-        return self.standard(self.backend.add_phone(_simple_fields(phone)))
+        lines = child(phone, "lines")
+        found = [] if lines is None else [_line_fields(one) for one in lines if local_name(one) == "line"]
+        return self.standard(self.backend.add_phone(_simple_fields(phone), found))
+
+    def remove_phone(self) -> etree._Element:
+        """removePhone."""
+        row = self.find("phone")
+        self.backend.remove_phone(_text(row["name"]))
+        return self.standard(_text(row["uuid"]))
+
+    def add_line(self) -> etree._Element:
+        """addLine."""
+        line = child(self.request, "line")
+        if line is None:
+            raise SoapFault("line is missing", code="soapenv:Client")
+        return self.standard(self.backend.add_line(_simple_fields(line)))
 
     def update_phone(self) -> etree._Element:
         """updatePhone."""
@@ -374,6 +347,8 @@ _OTHERS: Final[Mapping[str, Callable[[_Work], etree._Element]]] = {
     "getCCMVersion": _Work.version_of,
     "executeSQLQuery": _Work.query,
     "addPhone": _Work.add_phone,
+    "removePhone": _Work.remove_phone,
+    "addLine": _Work.add_line,
     "updatePhone": _Work.update_phone,
     "doDeviceReset": _Work.reset,
     "updateDhcpSubnet": _Work.update_dhcp_subnet,
@@ -409,6 +384,12 @@ def _simple_fields(element: etree._Element) -> dict[str, str]:
     return {local_name(one): (one.text or "").strip() for one in element if isinstance(one.tag, str) and not len(one)}
 
 
+def _line_fields(element: etree._Element) -> dict[str, str]:
+    """A phone's line, its directory number among its fields."""
+    number = child(element, "dirn")
+    return _simple_fields(element) | ({} if number is None else _simple_fields(number))
+
+
 def _write(
     parent: etree._Element,
     name: str,
@@ -428,6 +409,10 @@ def _write(
         if field not in row or not (everything or field in wanted):
             continue
         value = row[field]
+        if isinstance(value, Inner):
+            fields = [key for key in value.fields if key != "uuid"]
+            _write(element, field, value.fields, fields, None, all_without_tags=True)
+            continue
         inner = etree.SubElement(element, field)
         if isinstance(value, Mapping):
             for item, rows in value.items():

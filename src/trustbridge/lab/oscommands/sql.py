@@ -8,14 +8,16 @@ from __future__ import annotations
 import re
 import sqlite3
 import uuid
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing
 from typing import Final
 
 from trustbridge.errors import Refused
 from trustbridge.lab.cluster import Cluster
 from trustbridge.lab.oscommands.view import NodeView, command, table
+from trustbridge.lab.phonedetails import HUB, names, product_of, profile_of, template_of
 from trustbridge.services.clishell import Command
+from trustbridge.trust.models import MODELS
 
 _Row = Sequence[str | int | None]
 
@@ -27,12 +29,40 @@ _TABLES: Final = {
     "callmanagergroupmember": "pkid, fkcallmanagergroup, fkcallmanager, priority",
     "devicepool": "pkid, name, fkcallmanagergroup",
     "typemodel": "enum, name",
-    "device": "pkid, name, description, tkmodel, tkclass, fkdevicepool, tkdevicesecuritymode",
+    "typeclass": "enum, name",
+    "typedeviceprotocol": "enum, name",
+    "device": (
+        "pkid, name, description, tkmodel, tkclass, tkdeviceprotocol, fkdevicepool, fkcallingsearchspace, fklocation, "
+        "fkphonetemplate, fksecurityprofile, fkenduser, specialloadinformation, tkdevicesecuritymode"
+    ),
+    "callingsearchspace": "pkid, name",
+    "location": "pkid, name",
+    "phonetemplate": "pkid, name",
+    "securityprofile": "pkid, name",
+    "enduser": "pkid, userid",
+    "routepartition": "pkid, name",
+    "numplan": "pkid, dnorpattern, description, fkroutepartition, tkpatternusage",
+    "devicenumplanmap": "pkid, fkdevice, fknumplan, numplanindex, label, display, e164mask",
+}
+#: Tables of names, and the kind of object that `phonedetails` knows them by.
+_NAMES: Final = {
+    "callingsearchspace": "css",
+    "location": "location",
+    "phonetemplate": "phoneButtonTemplate",
+    "securityprofile": "phoneSecurityProfile",
+    "enduser": "user",
+    "routepartition": "routePartition",
 }
 #: The node that stands for the whole cluster in `processnode`.
 _WHOLE_CLUSTER: Final = "EnterpriseWideData"
 #: Steps of the database's machine after which a query is cut off: a second or so.
 _STEPS: Final = 20_000_000
+#: Rows an answer has at the most.
+_ROWS: Final = 200_000
+#: Bytes of a value at the most, so that none fills the memory.
+_LONGEST: Final = 1_000_000
+#: Enums of the data dictionary: a phone among classes, SIP among protocols, a device's number among patterns.
+_PHONE, _SIP, _DEVICE_NUMBER = 1, 11, 2
 _NO_TABLE = re.compile(r"no such table: (?:\w+\.)?(\S+)")
 _NO_COLUMN = re.compile(r"no such column: (?:\w+\.)?(\S+)")
 
@@ -65,21 +95,27 @@ def select(cluster: Cluster, query: str) -> tuple[list[str], list[_Row]]:
     Raises:
         Refused: it can't be answered, in the words of a node's database.
     """
+    asked = query.lower()
     with closing(sqlite3.connect(":memory:")) as database:
         for name, columns in _TABLES.items():
             database.execute(f"create table {name} ({columns})")
-            if name in query.lower():
+            if name in asked:
                 database.executemany(
                     f"insert into {name} values ({', '.join('?' * (columns.count(',') + 1))})",  # noqa: S608 - ours
                     _rows(cluster, name),
                 )
+        database.execute("pragma case_sensitive_like = on")  # as in a node's database
+        database.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, _LONGEST)
         database.set_authorizer(_reads_only)
         database.set_progress_handler(lambda: 1, _STEPS)
         try:
             cursor = database.execute(query)
-            return [item[0].lower() for item in cursor.description], cursor.fetchall()
+            rows = cursor.fetchmany(_ROWS + 1)
         except (sqlite3.Error, sqlite3.Warning) as error:
             raise Refused(_in_their_words(str(error))) from None
+    if len(rows) > _ROWS:
+        raise Refused(f"The query was stopped: it gives more than {_ROWS} rows.")
+    return [item[0].lower() for item in cursor.description], rows
 
 
 def _reads_only(action: int, *_: object) -> int:
@@ -105,7 +141,6 @@ def _key(*parts: str) -> str:
 def _rows(cluster: Cluster, name: str) -> list[_Row]:
     definition, state = cluster.definition, cluster.state
     groups = definition.unified_cm_groups
-    models = sorted({device.model for device in cluster.devices.values()})
     match name:
         case "processconfig":
             values = {
@@ -141,21 +176,79 @@ def _rows(cluster: Cluster, name: str) -> list[_Row]:
         case "devicepool":
             return [(_key(name, group.name), group.name, _key("callmanagergroup", group.name)) for group in groups]
         case "typemodel":
-            return [(number, f"Cisco {model.removeprefix('CP-')}") for number, model in enumerate(models, start=1)]
-        case _:
-            numbers = {model: number for number, model in enumerate(models, start=1)}
+            return [(number, product_of(model)) for model, number in _models(cluster).items()]
+        case "typeclass":
+            return [(_PHONE, "Phone")]
+        case "typedeviceprotocol":
+            return [(_SIP, "SIP")]
+        case "numplan":
             return [
                 (
-                    _key(name, device.name),
-                    device.name,
-                    "",
-                    numbers[device.model],
-                    1,
-                    _key("devicepool", device.group),
-                    device.security_mode,
+                    _key(name, pattern, partition),
+                    pattern,
+                    number.get("description", ""),
+                    _key("routepartition", partition) if partition else None,
+                    _DEVICE_NUMBER,
                 )
-                for device in cluster.devices.values()
+                for (pattern, partition), number in cluster.details.numbers.items()
             ]
+        case "devicenumplanmap":
+            return [
+                (
+                    _key(name, phone, line["index"]),
+                    _key("device", phone),
+                    _key("numplan", line["pattern"], line["routePartitionName"]),
+                    int(line["index"]),
+                    *(line.get(field, "") for field in ("label", "display", "e164Mask")),
+                )
+                for phone, details in cluster.details.differing().items()
+                for line in details.lines
+            ]
+        case "device":
+            return list(_devices(cluster))
+        case _:
+            models = frozenset(device.model for device in cluster.devices.values())
+            return [(_key(name, one), one) for one in names(definition, _NAMES[name], models)]
+
+
+def _models(cluster: Cluster) -> dict[str, int]:
+    """Models that phones have or the lab knows, with their numbers; those that nobody listed get one of ours."""
+    known = {model.name: model.number for model in MODELS.values()}
+    others = sorted({device.model for device in cluster.devices.values()} - known.keys())
+    return known | {model: 90_000 + place for place, model in enumerate(others)}
+
+
+def _devices(cluster: Cluster) -> Iterator[_Row]:
+    numbers = _models(cluster)
+    keys: dict[tuple[str, str], str] = {}
+
+    def key(table_name: str, name: str) -> str | None:
+        """Few names, and many phones that refer to them."""
+        if not name:
+            return None
+        if (table_name, name) not in keys:
+            keys[table_name, name] = _key(table_name, name)
+        return keys[table_name, name]
+
+    for device in cluster.devices.values():
+        more = cluster.details.of(device.name).fields
+        profile = more.get("securityProfileName") or profile_of(device.model, device.security_mode)
+        yield (
+            _key("device", device.name),
+            device.name,
+            device.description,
+            numbers[device.model],
+            _PHONE,
+            _SIP,
+            key("devicepool", device.group),
+            key("callingsearchspace", more.get("callingSearchSpaceName", "")),
+            key("location", more.get("locationName") or HUB),
+            key("phonetemplate", more.get("phoneTemplateName") or template_of(device.model)),
+            key("securityprofile", profile),
+            key("enduser", more.get("ownerUserName", "")),
+            device.load,
+            device.security_mode,
+        )
 
 
 COMMANDS = (command("run sql", run_sql, "sql-statement", fewest=1),)
