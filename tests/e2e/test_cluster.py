@@ -83,6 +83,7 @@ def entry_of(cluster: LabCluster) -> ClusterEntry:
         https_port=ports.https,
         http_port=ports.provisioning,
         tftp_port=ports.tftp,
+        tvs_port=ports.tvs,
         node_addresses=tuple((node.name, definition.address(node.name)) for node in definition.nodes),
     )
 

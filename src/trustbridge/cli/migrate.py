@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from trustbridge.cli.dhcpserver import KeaPassword
+from trustbridge.cli.migrateplan import plan
+
 if TYPE_CHECKING:
-    from trustbridge.migration.campaignplan import CampaignSettings, Selection
-    from trustbridge.migration.phonefacts import PhoneFacts
+    from trustbridge.migration.campaignforecast import Foretold
     from trustbridge.storage.campaignrecords import CampaignRecord
     from trustbridge.storage.campaignwork import CampaignWork
 
@@ -20,9 +22,9 @@ app = typer.Typer(
     no_args_is_help=True,
     help=(
         "Move phones to another cluster, wave by wave.\n\n"
-        "The order: [bold]plan[/bold], which resets nothing; DHCP option 150 to the destination; [bold]start[/bold], "
-        "which works until every phone has come to an end, or too many have failed. It may be killed, and started "
-        "again, also on several machines at once. [bold]rollback[/bold] is the same the other way."
+        "The order: [bold]plan[/bold], which resets nothing; [bold]start[/bold], which changes option 150 where it was "
+        "told how, and works until every phone has come to an end, or too many have failed. It may be killed, and "
+        "started again, also on several machines at once. [bold]rollback[/bold] is the same the other way."
     ),
 )
 
@@ -32,180 +34,61 @@ Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
 Option150 = Annotated[
     bool, typer.Option("--option150-done", help="Say that DHCP option 150 of these phones names the right cluster now.")
 ]
+Accept = Annotated[
+    list[str] | None, typer.Option("--accept", metavar="TBnnn", help="Go on with this finding; may be given again.")
+]
+Stranding = Annotated[
+    str, typer.Option("--stranding", help="Phones that are predicted to strand: skip, or go all the same.")
+]
 Many = list[str] | None
+#: Phones that are named one by one.
+_SAID = 10
+
+
+app.command()(plan)
 
 
 @app.command()
-def plan(
-    name: Annotated[str, typer.Argument(metavar="CAMPAIGN", help="What to call it.")],
-    source: Annotated[str, typer.Argument(metavar="SOURCE", help="The cluster that phones are to leave.")],
-    destination: Annotated[str, typer.Argument(metavar="DESTINATION", help="The cluster that they are to join.")],
-    device_pool: Annotated[Many, typer.Option("--device-pool", help="Pattern, such as 'Warsaw-*'.")] = None,
-    model: Annotated[Many, typer.Option("--model", help="Pattern, such as 'CP-88*'.")] = None,
-    subnet: Annotated[Many, typer.Option("--subnet", help="Such as 10.1.2.0/24.")] = None,
-    phone: Annotated[Many, typer.Option("--phone", help="Pattern of names.")] = None,
-    without: Annotated[Many, typer.Option("--without", help="Pattern of names that are left out.")] = None,
-    csv: Annotated[Path | None, typer.Option("--csv", help="List of names: CSV, or one a line.")] = None,
-    registered: Annotated[bool, typer.Option("--registered", help="Only phones that are registered now.")] = False,
-    pilot: Annotated[int, typer.Option("--pilot", help="Phones of the first wave, of all kinds; 0 for none.")] = 5,
-    wave_size: Annotated[int, typer.Option("--wave-size", help="Phones of a wave at the most.")] = 200,
-    by: Annotated[str, typer.Option("--by", help="device-pool: a wave is of one site.")] = "none",
-    window: Annotated[
-        Many, typer.Option("--window", help="When phones may be reset: 'Mon-Fri 20:00-06:00 Europe/Warsaw'.")
-    ] = None,
-    site_window: Annotated[
-        Many, typer.Option("--site-window", help="'DEVICE-POOL=WINDOW': instead, for that site.")
-    ] = None,
-    resets_a_minute: Annotated[int, typer.Option("--resets-a-minute", help="Over all workers.")] = 30,
-    under_way: Annotated[
-        int, typer.Option("--under-way", help="Phones between reset and registration, each of which asks a TVS.")
-    ] = 100,
-    failures: Annotated[
-        float, typer.Option("--failures", help="Share of a wave that may fail; one more halts the campaign.")
-    ] = 0.1,
-    unregistered: Annotated[str, typer.Option("--unregistered", help="Such phones wait, or skip.")] = "wait",
-    unfit: Annotated[
-        str, typer.Option("--unfit", help="Phones with trust lists of neither cluster wait, skip, or go.")
-    ] = "wait",
-    unseen: Annotated[
-        str, typer.Option("--unseen", help="Phones whose lists nobody can see wait, skip, or go.")
-    ] = "go",
-    longest_wait: Annotated[float, typer.Option("--longest-wait", help="Minutes; then they are skipped.")] = 240,
-    restart: Annotated[float, typer.Option("--restart", help="Minutes from reset to registration.")] = 15,
-    settle: Annotated[
-        float, typer.Option("--settle", help="Seconds after which a phone that is back where it was is stranded.")
-    ] = 60,
-    look: Annotated[float, typer.Option("--look", help="Seconds between two looks at phones under way.")] = 10,
-    lease: Annotated[float, typer.Option("--lease", help="Seconds that a worker is alone with a phone.")] = 120,
-    doubt: Annotated[
-        float, typer.Option("--doubt", help="Seconds until a phone's own state tells whether its reset was sent.")
-    ] = 180,
-    phone_port: Annotated[int, typer.Option("--phone-port", help="Port of the phones' pages.")] = 80,
+def start(
+    name: Campaign,
+    option150_done: Option150 = False,
+    accept: Accept = None,
+    checking: Annotated[
+        bool, typer.Option("--check/--no-check", help="Check both clusters once more before anything is touched.")
+    ] = True,
+    kea_password_file: KeaPassword = None,
     as_json: Json = False,
 ) -> None:
-    """Choose phones, deal them out in waves, keep that. Nothing is reset, and nothing is changed on a cluster."""
-    from trustbridge import eventloop
-    from trustbridge.cli import migrateview, screen
-    from trustbridge.errors import SettingsError
-    from trustbridge.migration import campaignplan
-    from trustbridge.migration.campaignphone import PhoneState, Rule, Terms
-
-    try:
-        terms = Terms(
-            unregistered=Rule(unregistered),
-            unfit=Rule(unfit),
-            unseen=Rule(unseen),
-            longest_wait=timedelta(minutes=longest_wait),
-            restart=timedelta(minutes=restart),
-            settle=timedelta(seconds=settle),
-            look=timedelta(seconds=look),
-            look_waiting=timedelta(seconds=6 * look),
-            lease=timedelta(seconds=lease),
-            doubt=timedelta(seconds=doubt),
-            send_within=timedelta(seconds=min(30.0, doubt / 2)),
-        )
-        grouping = campaignplan.Grouping(by)
-    except ValueError as error:
-        raise SettingsError(f"migrate plan: {error}") from None
-    settings = campaignplan.CampaignSettings(
-        campaignplan.Limits(resets_a_minute, under_way, failures), terms, phone_port
-    )
-    selection = _selection(device_pool, model, subnet, phone, without, csv, registered)
-    sites = tuple(_site(text) for text in site_window or ())
-    how = campaignplan.Waves(pilot, wave_size, grouping, tuple(window or ()), sites)
-    _check_name(name)
-    if source == destination:
-        raise SettingsError("source and destination are the same cluster")
-    known = eventloop.run(_phones(source, destination))
-    waves = campaignplan.deal(campaignplan.select(known, selection), how)
-    with _campaigns() as campaigns:
-        campaign = campaigns.create(
-            name, source, destination, settings.as_json(), waves, state=PhoneState.PLANNED, now=_now()
-        )
-        if as_json:
-            screen.print_json(
-                migrateview.campaign_json(campaign, campaigns.waves(campaign.id), campaigns.phones(campaign.id))
-            )
-            return
-    migrateview.show_plan(screen.console(), name, waves)
-    typer.echo(f"Point DHCP option 150 at {destination}, then: trustbridge migrate start {name} --option150-done")
-
-
-def _selection(
-    pools: Many, models: Many, subnets: Many, names: Many, without: Many, csv: Path | None, registered: bool
-) -> Selection:
-    from trustbridge.cucm.model import PhoneStatus
-    from trustbridge.errors import SettingsError
-    from trustbridge.migration.campaignplan import Selection, listed_names, subnet
-
-    try:
-        listed = None if csv is None else listed_names(csv.read_text("utf-8"))
-    except (OSError, UnicodeDecodeError) as error:
-        raise SettingsError(f"can't read {csv}: {getattr(error, 'strerror', None) or error}") from None
-    return Selection(
-        device_pools=tuple(pools or ()),
-        models=tuple(models or ()),
-        names=tuple(names or ()),
-        subnets=tuple(subnet(text) for text in subnets or ()),
-        statuses=(PhoneStatus.REGISTERED,) if registered else (),
-        listed=listed,
-        without=tuple(without or ()),
-    )
-
-
-def _site(text: str) -> tuple[str, str]:
-    from trustbridge.errors import SettingsError
-
-    pattern, sign, window = text.partition("=")
-    if not sign:
-        raise SettingsError(f"--site-window {text}: DEVICE-POOL=WINDOW is expected")
-    return pattern, window
-
-
-def _check_name(name: str) -> None:
-    import re
-
-    from trustbridge.errors import SettingsError
-
-    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,62}", name):
-        raise SettingsError(f"{name!r} can't be a campaign's name", "It has letters, digits, -, _ and dots.")
-
-
-async def _phones(source: str, destination: str) -> list[PhoneFacts]:
-    """The source's phones; the destination has to be known as well."""
-    from trustbridge.cli import screen
-    from trustbridge.cli.opened import opened
-    from trustbridge.migration.phonecollect import collect_phones
-
-    async with opened([source, destination]) as clusters:
-        with screen.progress("Reading phones") as told:
-            return await collect_phones(clusters[source], pages=False, configurations="none", progress=told)
-
-
-@app.command()
-def start(name: Campaign, option150_done: Option150 = False, as_json: Json = False) -> None:
     """Work on a campaign until every phone has come to an end, or it is paused or halted. Ctrl-C ends it gracefully.
 
-    Killed and started again, it goes on; started twice, two work on it. Exit code 1 when phones failed.
+    Killed and started again, it goes on; started twice, two work on it. A
+    campaign that begins is checked first: what stops the move, stops it here.
+    Exit code 1 when phones failed.
     """
+    from trustbridge.cli import migratework
     from trustbridge.errors import NotNow
     from trustbridge.storage.models import CampaignState
 
-    with _campaigns() as campaigns:
+    with campaigns_at_hand() as campaigns:
         campaign = campaigns.get(name)
-        if campaign.state is CampaignState.PLANNED and not option150_done:
-            raise NotNow(
-                f"nobody has said that DHCP option 150 names {campaign.destination}",
-                "Phones that are reset before that stay where they are: change it, then add --option150-done.",
-            )
-        campaigns.begin(name, option150=campaign.destination, now=_now())
-        _work(campaigns, name, as_json)
+        scopes = campaigns.scopes(campaign.id)
+        if campaign.state is CampaignState.PLANNED:
+            if not option150_done and not scopes:
+                raise NotNow(
+                    f"nobody has said that DHCP option 150 names {campaign.destination}",
+                    "Phones that are reset before that stay where they are: change it, then add --option150-done; or "
+                    "plan the campaign with --scope, and it does that itself.",
+                )
+            if checking:
+                migratework.checked(campaign.source, campaign.destination, accept or (), quiet=as_json)
+        campaigns.begin(name, option150="" if scopes else campaign.destination, now=_now())
+        _work(campaigns, name, kea_password_file, as_json)
 
 
 @app.command()
 def pause(name: Campaign, as_json: Json = False) -> None:
     """Reset no phone from now on. Workers watch those that are under way to their end, and end."""
-    with _campaigns() as campaigns:
+    with campaigns_at_hand() as campaigns:
         campaigns.pause(name, reason="paused by hand", now=_now())
         _show(campaigns, name, as_json)
 
@@ -213,13 +96,31 @@ def pause(name: Campaign, as_json: Json = False) -> None:
 @app.command()
 def resume(
     name: Campaign,
-    retry: Annotated[bool, typer.Option("--retry", help="Try what failed or was skipped once more.")] = False,
+    retry: Annotated[
+        bool, typer.Option("--retry", help="Try what failed or was skipped once more, if it will not strand again.")
+    ] = False,
+    stranding: Stranding = "skip",
+    kea_password_file: KeaPassword = None,
     as_json: Json = False,
 ) -> None:
     """Go on with a campaign that was paused or halted. What has failed by now does not halt it again."""
-    with _campaigns() as campaigns:
-        campaigns.resume(name, retry=retry, now=_now())
-        _work(campaigns, name, as_json)
+    from trustbridge.cli.migrateplan import leave_stranding
+    from trustbridge.storage.models import Direction, Kind
+
+    with campaigns_at_hand() as campaigns:
+        campaign = campaigns.get(name)
+        stay: frozenset[str] = frozenset()
+        if retry:
+            again = [
+                phone.name
+                for phone in campaigns.phones(campaign.id)
+                if phone.kind in (Kind.FAILED, Kind.SKIPPED) and phone.wanted is Direction.FORTH
+            ]
+            found = _foretold(campaigns, campaign, again, back=False)
+            stay = leave_stranding(stranding, found.stranding)
+            _say_who_stays(found.stranding, stay, campaign.destination)
+        campaigns.resume(name, retry=retry, now=_now(), without=stay)
+        _work(campaigns, name, kea_password_file, as_json)
 
 
 @app.command()
@@ -228,28 +129,86 @@ def rollback(
     wave: Annotated[str | None, typer.Option("--wave", help="Only this wave.")] = None,
     phone: Annotated[Many, typer.Option("--phone", help="Only this phone; may be given again.")] = None,
     option150_done: Option150 = False,
+    stranding: Stranding = "skip",
+    accept: Accept = None,
+    checking: Annotated[
+        bool, typer.Option("--check/--no-check", help="Check and foretell the way back before anything is touched.")
+    ] = True,
+    kea_password_file: KeaPassword = None,
     yes: Yes = False,
     as_json: Json = False,
 ) -> None:
-    """Bring phones back to the source: the campaign's, a wave's, or some. The same procedure, the other way."""
+    """Bring phones back to the source: the campaign's, a wave's, or some. The same procedure, the other way.
+
+    The way back is checked and foretold first. Option 150 that the campaign
+    has changed itself is changed back first, unless phones that stay need
+    it as it is.
+    """
     import sys
 
+    from trustbridge.cli import migratework
+    from trustbridge.cli.migrateplan import leave_stranding
     from trustbridge.errors import NotNow, SettingsError
+    from trustbridge.storage.models import Kind
 
-    with _campaigns() as campaigns:
+    with campaigns_at_hand() as campaigns:
         campaign = campaigns.get(name)
-        if not option150_done:
+        if not option150_done and not campaigns.scopes(campaign.id):
             raise NotNow(
                 f"nobody has said that DHCP option 150 of these phones names {campaign.source} again",
                 "Phones that are reset before that stay where they are: change it, then add --option150-done.",
             )
-        if not yes:
-            if as_json or not sys.stdin.isatty():
-                raise SettingsError("nobody can be asked here", "Say that you mean it: --yes.")
-            if not typer.confirm(f"Bring phones of {name} back to {campaign.source} now?", err=True):
-                raise typer.Exit(1)
-        campaigns.send_back(name, wave=wave, phones=tuple(phone or ()), option150=campaign.source, now=_now())
-        _work(campaigns, name, as_json)
+        if not yes and (as_json or not sys.stdin.isatty()):
+            raise SettingsError("nobody can be asked here", "Say that you mean it: --yes.")
+        stay: frozenset[str] = frozenset()
+        words = ""
+        if checking:
+            migratework.checked(campaign.destination, campaign.source, accept or (), quiet=as_json)
+            moved = [
+                one.name
+                for one in campaigns.phones(campaign.id)
+                if one.kind is not Kind.HELD and (wave is None or one.wave == wave) and (not phone or one.name in phone)
+            ]
+            found = _foretold(campaigns, campaign, moved, back=True)
+            stay = leave_stranding(stranding, found.stranding)
+            _say_who_stays(found.stranding, stay, campaign.source)
+            words = f" It is foretold: {found.words}." if found.words else ""
+        if not yes and not typer.confirm(f"Bring phones of {name} back to {campaign.source} now?{words}", err=True):
+            raise typer.Exit(1)
+        campaigns.send_back(
+            name,
+            wave=wave,
+            phones=tuple(phone or ()),
+            option150=campaign.source if option150_done else "",
+            now=_now(),
+            without=stay,
+        )
+        _work(campaigns, name, kea_password_file, as_json)
+
+
+def _foretold(campaigns: CampaignWork, campaign: CampaignRecord, names: Collection[str], *, back: bool) -> Foretold:
+    """Foretell phones again, and keep that."""
+    from trustbridge import eventloop
+    from trustbridge.cli import migratework
+    from trustbridge.migration.campaignforecast import Foretold
+    from trustbridge.migration.campaignplan import CampaignSettings
+
+    if not names:
+        return Foretold()
+    here, there = (campaign.destination, campaign.source) if back else (campaign.source, campaign.destination)
+    port = CampaignSettings.from_json(campaign.settings).phone_port
+    found = eventloop.run(migratework.foretold(here, there, set(names), page_port=port))
+    campaigns.foretold(campaign.name, found.as_kept, now=_now())
+    return found
+
+
+def _say_who_stays(stranding: Mapping[str, str], stay: Collection[str], target: str) -> None:
+    for number, (name, why) in enumerate(sorted(stranding.items())):
+        if number == _SAID:
+            typer.echo(f"... and {len(stranding) - _SAID} more", err=True)
+            break
+        what = "it stays where it is" if name in stay else "it goes all the same"
+        typer.echo(f"{name} would not get to {target}: {why}; {what}", err=True)
 
 
 @app.command()
@@ -264,7 +223,7 @@ def status(
     from trustbridge.cli import migrateview, screen
     from trustbridge.storage.models import CampaignState
 
-    with _campaigns() as campaigns:
+    with campaigns_at_hand() as campaigns:
         if name is None:
             known = [(one, campaigns.waves(one.id)) for one in campaigns.all()]
             if as_json:
@@ -298,73 +257,34 @@ def _show(campaigns: CampaignWork, name: str, as_json: bool) -> CampaignRecord:
     return campaign
 
 
-def _work(campaigns: CampaignWork, name: str, as_json: bool) -> None:
+def _work(campaigns: CampaignWork, name: str, kea_password_file: Path | None, as_json: bool) -> None:
     """Be a worker, then show what it came to."""
-    from trustbridge import eventloop
-    from trustbridge.migration.campaignplan import CampaignSettings
+    from trustbridge.cli import migratework
     from trustbridge.storage.models import CampaignState, Kind
 
-    campaign = campaigns.get(name)
-    settings = CampaignSettings.from_json(campaign.settings)
-    stopped = eventloop.run(_run(campaigns, campaign, settings, quiet=as_json))
+    stopped = migratework.work(campaigns, name, kea_password_file, quiet=as_json)
     found = _show(campaigns, name, as_json)
     failed = any(wave.kinds.get(Kind.FAILED, 0) for wave in campaigns.waves(found.id))
     if failed or found.state is CampaignState.HALTED or stopped:
         raise typer.Exit(1)
 
 
-async def _run(campaigns: CampaignWork, campaign: CampaignRecord, settings: CampaignSettings, *, quiet: bool) -> bool:
-    import asyncio
-    import signal
+def check_name(name: str) -> None:
+    """Whether a campaign can be called that.
 
-    from trustbridge.cli import migrateview, screen
-    from trustbridge.cli.opened import opened
-    from trustbridge.migration.campaignrun import Watcher, Worker
-    from trustbridge.migration.campaignsite import Site
+    Raises:
+        SettingsError: it can't.
+    """
+    import re
 
-    stop = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    total = len(campaigns.phones(campaign.id))
-    states: dict[str, Any] = {phone.name: phone.kind for phone in campaigns.phones(campaign.id)}
+    from trustbridge.errors import SettingsError
 
-    async with opened([campaign.source, campaign.destination]) as clusters:
-        with screen.progress(campaign.name, shown=not quiet) as told:
-
-            def moved(phone: Any) -> None:
-                states[phone.name] = phone.kind
-                done = sum(kind not in ("held", "under way") for kind in states.values())
-                told(f"{phone.name}: {migrateview.state_of(phone)}", done, total)
-
-            watcher = Watcher(moved=moved, noted=lambda words: typer.echo(words, err=True))
-            for number in (signal.SIGINT, signal.SIGTERM):
-                with _no_signals():
-                    loop.add_signal_handler(number, stop.set)
-            try:
-                async with Site.opened(
-                    clusters[campaign.source],
-                    clusters[campaign.destination],
-                    phone_port=settings.phone_port,
-                    noted=watcher.noted,
-                ) as site:
-                    await Worker(campaigns, campaign.name, site, watcher=watcher, stop=stop).run()
-            finally:
-                for number in (signal.SIGINT, signal.SIGTERM):
-                    with _no_signals():
-                        loop.remove_signal_handler(number)
-    return stop.is_set()
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,62}", name):
+        raise SettingsError(f"{name!r} can't be a campaign's name", "It has letters, digits, -, _ and dots.")
 
 
 @contextmanager
-def _no_signals() -> Iterator[None]:
-    """Only a process's first thread hears signals; a worker in another one is ended in another way."""
-    try:
-        yield
-    except (ValueError, RuntimeError):
-        return
-
-
-@contextmanager
-def _campaigns() -> Iterator[CampaignWork]:
+def campaigns_at_hand() -> Iterator[CampaignWork]:
     """The database, with its tables in order; in the name of this process alone."""
     import os
     import secrets

@@ -22,18 +22,32 @@ _LISTED = 20
 _COLUMNS = ("held", "under way", "done", "failed", "skipped")
 
 
-def show_plan(console: Console, name: str, waves: Sequence[NewWave]) -> None:
-    """A campaign as it was planned."""
+def show_plan(console: Console, name: str, waves: Sequence[NewWave], foretold: str) -> None:
+    """A campaign as it was planned; `foretold` are the forecasts, counted."""
     rows = [
         (
             escape(wave.name),
             str(len(wave.phones)),
+            str(sum(bool(phone.left_out) for phone in wave.phones)),
             escape(", ".join(sorted({phone.model for phone in wave.phones}))),
             escape("; ".join(wave.windows) or "any time"),
         )
         for wave in waves
     ]
-    console.print(table(f"Campaign {name}", ("wave", "phones", "models", "windows"), rows))
+    console.print(table(f"Campaign {name}", ("wave", "phones", "left out", "models", "windows"), rows))
+    if foretold:
+        console.print(f"It is foretold: {foretold}.\n")
+    left_out = [phone for wave in waves for phone in wave.phones if phone.left_out]
+    if left_out:
+        more = len(left_out) - _LISTED
+        console.print(
+            table(
+                "Phones that are left out",
+                ("phone", "model", "why"),
+                [(phone.name, escape(phone.model), escape(phone.left_out)) for phone in left_out[:_LISTED]],
+                caption=f"and {more} more: status --json lists all" if more > 0 else "",
+            )
+        )
 
 
 def show_campaigns(console: Console, campaigns: Sequence[tuple[CampaignRecord, Sequence[WaveRecord]]]) -> None:
@@ -133,6 +147,7 @@ def campaign_json(
             "name": wave.name,
             "pilot": wave.pilot,
             "windows": wave.windows,
+            "scopes": wave.scopes,
             "begun": wave.opened_at,
             "ended": wave.closed_at,
             "phones": wave.size,
@@ -152,6 +167,8 @@ def campaign_json(
             "resets": phone.resets,
             "reason": phone.reason,
             "evidence": phone.evidence,
+            "predicted": phone.predicted,
+            "predicted_why": phone.predicted_why,
         }
         for phone in phones
     ]

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from trustbridge.cli.opened import opened, pinned, state_folder
+from trustbridge.cli.dhcpserver import KeaPassword, KeaUrl, KeaUser, named_server, opened_provider, passwords
+from trustbridge.cli.opened import state_folder
 
 if TYPE_CHECKING:
     from trustbridge.dhcp.record import Kept, Records, Server
@@ -26,15 +26,6 @@ app = typer.Typer(
     ),
 )
 
-KeaUrl = Annotated[
-    str | None,
-    typer.Option("--kea", metavar="unix:SOCKET|URL", help="Kea's control socket, or the URL of its control agent."),
-]
-KeaUser = Annotated[str, typer.Option("--kea-user", help="Who the control agent wants to be asked by.")]
-KeaPassword = Annotated[
-    Path | None,
-    typer.Option("--kea-password-file", help="Its first line is that user's password; - for standard input."),
-]
 ClusterName = Annotated[
     str | None, typer.Option("--cluster", metavar="NAME", help="A cluster that is itself the DHCP server.")
 ]
@@ -58,10 +49,10 @@ def show(
     from trustbridge import eventloop
     from trustbridge.cli import screen
 
-    server = _server(kea, cluster, dnsmasq, isc, kea_user)
+    server = named_server(kea, cluster, dnsmasq, isc, kea_user)
 
     async def work() -> tuple[str, tuple[Scope, ...]]:
-        async with _provider(server, kea_password_file) as provider:
+        async with opened_provider(server, passwords(kea_password_file)) as provider:
             return provider.place, await provider.read()
 
     place, scopes = eventloop.run(work())
@@ -110,7 +101,7 @@ def set_option(
         return
     if before:
         raise SettingsError("--before goes with --manual; elsewhere what is there is read")
-    server = _server(kea, cluster, dnsmasq, isc, kea_user)
+    server = named_server(kea, cluster, dnsmasq, isc, kea_user)
     eventloop.run(_set(server, kea_password_file, scope, servers, dry_run=dry_run, ask=not yes, as_json=as_json))
 
 
@@ -129,7 +120,7 @@ async def _set(
     from trustbridge.dhcp.scope import find_scope
     from trustbridge.errors import InvalidInput, Refused, SettingsError
 
-    async with _provider(server, password_file) as provider:
+    async with opened_provider(server, passwords(password_file)) as provider:
         change = provider.preview(find_scope(await provider.read(), scope), servers)
         said: dict[str, Any] = {**change.record(), "diff": change.diff, "state": "unchanged", "record": None}
         if not as_json:
@@ -209,7 +200,7 @@ def revert(
 async def _revert(records: Records, kept: Kept, password_file: Path | None, *, quiet: bool) -> Kept:
     from trustbridge.dhcp.record import State
 
-    async with _provider(kept.server, password_file) as provider:
+    async with opened_provider(kept.server, passwords(password_file)) as provider:
         await provider.revert(kept.change)
         done = records.mark(kept, State.REVERTED)
         await provider.verify(kept.change.backwards)
@@ -285,70 +276,6 @@ def offer(
 
 
 # What all of them need.
-
-
-def _server(kea: str | None, cluster: str | None, dnsmasq: Path | None, isc: Path | None, kea_user: str) -> Server:
-    from trustbridge.dhcp.record import Kind, Server
-    from trustbridge.errors import SettingsError
-
-    named = [
-        Server(kind, str(where.absolute()) if isinstance(where, Path) else where, kea_user if kind is Kind.KEA else "")
-        for kind, where in zip(Kind, (kea, cluster, dnsmasq, isc), strict=True)
-        if where is not None
-    ]
-    if len(named) != 1:
-        raise SettingsError("one DHCP server is expected", "Name it: --kea, --cluster, --dnsmasq or --isc.")
-    if kea_user and named[0].kind is not Kind.KEA:
-        raise SettingsError("--kea-user goes with --kea")
-    return named[0]
-
-
-@asynccontextmanager
-async def _provider(server: Server, password_file: Path | None) -> AsyncIterator[Provider]:
-    """The provider that a server stands for."""
-    from trustbridge.dhcp.files import ConfigFile
-    from trustbridge.dhcp.kea import Kea
-    from trustbridge.dhcp.record import Kind
-    from trustbridge.dhcp.unifiedcm import UnifiedCmDhcp
-
-    match server.kind:
-        case Kind.CLUSTER:
-            async with opened([server.where]) as clusters:
-                yield UnifiedCmDhcp(clusters[server.where])
-        case Kind.DNSMASQ:
-            yield ConfigFile(Path(server.where), "dnsmasq")
-        case Kind.ISC:
-            yield ConfigFile(Path(server.where), "isc")
-        case Kind.KEA:
-            from trustbridge.cucm.access import CERTIFICATES
-            from trustbridge.cucm.pins import TlsPins
-            from trustbridge.dhcp.keacontrol import Agent, Socket
-
-            kind, _, path = server.where.partition(":")
-            if kind == "unix":
-                yield Kea(Socket(Path(path)))
-                return
-            pins = TlsPins(state_folder() / CERTIFICATES, on_first_contact=lambda contact: pinned(str(contact)))
-            # An address that can't be one is said before a password is asked for.
-            Agent(server.where, server.user, pins=pins)
-            password = _password(server, password_file) if server.user else ""
-            yield Kea(Agent(server.where, server.user, password, pins))
-
-
-def _password(server: Server, file: Path | None) -> str:
-    import sys
-
-    from trustbridge.cli.passwords import password_in
-    from trustbridge.errors import SettingsError
-
-    if file is not None:
-        return password_in(file)
-    if not sys.stdin.isatty():
-        raise SettingsError(
-            f"there is no password for {server.user} at {server.where}, and no terminal to ask at",
-            "Use --kea-password-file, which may be - for standard input.",
-        )
-    return str(typer.prompt(f"Password of {server.user} at {server.where}", hide_input=True, err=True))
 
 
 def _show_change(change: Change) -> None:

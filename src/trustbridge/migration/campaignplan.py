@@ -18,7 +18,7 @@ from trustbridge.errors import SettingsError
 from trustbridge.migration.campaignphone import Rule, Terms
 from trustbridge.migration.campaignwindows import Window, opens
 from trustbridge.migration.phonefacts import PhoneFacts
-from trustbridge.storage.campaignrecords import Change, Load, NewPhone, NewWave, WaveRecord
+from trustbridge.storage.campaignrecords import Change, Load, NewPhone, NewScope, NewWave, WaveRecord
 from trustbridge.storage.models import Direction
 
 # Which phones.
@@ -151,8 +151,18 @@ class Waves:
     site_windows: tuple[tuple[str, str], ...] = ()
 
 
-def deal(phones: Sequence[PhoneFacts], waves: Waves) -> list[NewWave]:
+def deal(
+    phones: Sequence[PhoneFacts],
+    waves: Waves,
+    *,
+    foretold: Mapping[str, tuple[str, str]] | None = None,
+    left_out: Mapping[str, str] | None = None,
+) -> list[NewWave]:
     """Waves of phones, the pilot first. Each phone is in one.
+
+    Args:
+        foretold: what becomes of phones, and why, by name.
+        left_out: phones that are not to be moved, and why: none of them is in the pilot.
 
     Raises:
         SettingsError: sizes or windows that can't be meant.
@@ -163,8 +173,15 @@ def deal(phones: Sequence[PhoneFacts], waves: Waves) -> list[NewWave]:
         raise SettingsError("windows of sites need waves of one site each", "Say --by device-pool.")
     general = tuple(Window.parse(text).text for text in waves.windows)
     by_site = [(pattern, Window.parse(text).text) for pattern, text in waves.site_windows]
-    pilot = _pilot(phones, waves.pilot)
-    made = [_wave("pilot", True, general, pilot)] if pilot else []
+    skipped, known = left_out or {}, foretold or {}
+
+    def wave(name: str, pilot: bool, windows: tuple[str, ...], members: Sequence[PhoneFacts]) -> NewWave:
+        return NewWave(
+            name, pilot, windows, tuple(_new(one, known.get(one.name), skipped.get(one.name, "")) for one in members)
+        )
+
+    pilot = _pilot([phone for phone in phones if phone.name not in skipped], waves.pilot)
+    made = [wave("pilot", True, general, pilot)] if pilot else []
     taken = {phone.name for phone in pilot}
     groups: dict[str, list[PhoneFacts]] = {}
     for phone in phones:
@@ -174,13 +191,51 @@ def deal(phones: Sequence[PhoneFacts], waves: Waves) -> list[NewWave]:
         windows = tuple(text for pattern, text in by_site if _fits(site, [pattern])) or general
         for start in range(0, len(members), waves.size):
             name = f"wave-{len(made) + (0 if pilot else 1)}" + (f" {site}" if site else "")
-            made.append(_wave(name, False, windows, members[start : start + waves.size]))
+            made.append(wave(name, False, windows, members[start : start + waves.size]))
     return made
 
 
-def _wave(name: str, pilot: bool, windows: tuple[str, ...], phones: Sequence[PhoneFacts]) -> NewWave:
-    members = tuple(NewPhone(phone.name, phone.model, phone.device_pool) for phone in phones)
-    return NewWave(name, pilot, windows, members)
+def _new(phone: PhoneFacts, foretold: tuple[str, str] | None, left_out: str) -> NewPhone:
+    what, why = foretold or ("", "")
+    tvs = phone.group[0] if phone.group else ""
+    return NewPhone(phone.name, phone.model, phone.device_pool, tvs, what, why, left_out)
+
+
+def scopes_of(
+    waves: Sequence[NewWave],
+    server: tuple[str, str, str],
+    servers: Sequence[str],
+    *,
+    everywhere: Sequence[str] = (),
+    sites: Sequence[tuple[str, str]] = (),
+) -> list[NewScope]:
+    """Which DHCP scopes have their option 150 changed, and for which waves.
+
+    Args:
+        server: kind, place and user of the DHCP server.
+        servers: TFTP servers that option 150 is to name.
+        everywhere: scopes that every wave needs: they are changed before the first.
+        sites: a pattern of device pools, and the scope of their phones: changed before the first wave that has one.
+
+    Raises:
+        SettingsError: a pattern fits no phone; or one scope is named in both ways.
+    """
+    kind, place, user = server
+    found = {scope: NewScope((), kind, place, user, scope, tuple(servers)) for scope in everywhere}
+    for pattern, scope in sites:
+        needing = [
+            wave.name
+            for wave in waves
+            if any(_fits(phone.device_pool, [pattern]) and not phone.left_out for phone in wave.phones)
+        ]
+        if not needing:
+            raise SettingsError(f"no phone that is to move has a device pool {pattern}", "Correct --site-scope.")
+        if scope in everywhere:
+            raise SettingsError(f"scope {scope} is named for every wave, and for {pattern}", "Name it once.")
+        before = found.get(scope)
+        names = tuple(wave.name for wave in waves if wave.name in needing or (before and wave.name in before.waves))
+        found[scope] = NewScope(names, kind, place, user, scope, tuple(servers))
+    return list(found.values())
 
 
 def _pilot(phones: Sequence[PhoneFacts], count: int) -> list[PhoneFacts]:

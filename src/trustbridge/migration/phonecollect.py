@@ -8,7 +8,7 @@ A phone's own page is the only witness of the trust lists it holds; its configur
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterable, Sequence
 from dataclasses import replace
 from typing import Final, Literal, TypeVar
 
@@ -64,6 +64,7 @@ async def collect_phones(
     progress: Progress = _quiet,
     page_port: int = PAGE_PORT,
     patience: Patience = _PATIENCE,
+    only: Collection[str] | None = None,
 ) -> list[PhoneFacts]:
     """Facts of every phone in the cluster's database, in its order. Changes nothing.
 
@@ -75,13 +76,14 @@ async def collect_phones(
             mode. With "sampled", phones of one device pool and security profile are taken to be alike.
         page_port: of the phones' web servers.
         patience: for one page, and for one file.
+        only: names of the phones that are meant; None for all.
 
     Raises:
         AuthenticationRefused, IdentityChanged: for any interface.
         TrustbridgeError: the database does not tell the phones.
     """
     progress(f"phones of {cluster.name}", 0, 1)
-    infos = [phone async for phone in cluster.phones()]
+    infos = [phone async for phone in cluster.phones() if only is None or phone.name in only]
     progress(f"phones of {cluster.name}", 1, 1)
     facts = {info.name: _from_database(info) for info in infos}
     await _registrations(cluster, facts, progress)
