@@ -16,7 +16,7 @@ from tests.migration.campaignworld import DESTINATION, SOURCE, Killed, Killer, W
 from tests.storage.databases import NOW, engine, phone_names, server, url
 
 from trustbridge.errors import Unreachable
-from trustbridge.migration.campaignphone import PhoneState, Rule, Terms
+from trustbridge.migration.campaignphone import Observation, PhoneState, Rule, Terms
 from trustbridge.migration.campaignplan import CampaignSettings, Limits
 from trustbridge.migration.campaignrun import Watcher, Worker
 from trustbridge.storage.campaignrecords import CampaignRecord, NewPhone, NewWave, PhoneRecord
@@ -278,6 +278,30 @@ def test_a_call_that_begins_between_the_look_and_the_turn_is_not_cut(engine: Eng
     assert scene.states() == {PhoneState.MOVED: 2}
     assert late.cut == 0
     assert late.resets[0] >= late.talks[1]
+
+
+@pytest.mark.parametrize(("seconds", "looks"), [(4, 2), (6, 3)])
+def test_what_was_seen_some_seconds_ago_is_looked_at_again(engine: Engine, seconds: int, looks: int) -> None:
+    """It waits, its call is over, and the next one begins while others are looked at."""
+    scene = Scene(engine, 1)
+    (busy,) = scene.world.phones.values()
+    busy.talks = (NOW, NOW + timedelta(seconds=1))
+    asyncio.run(scene.worker().round())
+    assert scene.states() == {PhoneState.WAITING: 1}
+    scene.world.time = later = NOW + timedelta(minutes=1)
+    busy.talks = (later + timedelta(seconds=5), later + timedelta(minutes=5))
+    observe = scene.world.observe
+
+    async def slowly(phones: Sequence[PhoneRecord]) -> Mapping[str, Observation]:
+        found = await observe(phones)
+        scene.world.time += timedelta(seconds=seconds)
+        return found
+
+    scene.world.observe = slowly  # type: ignore[method-assign]
+    asyncio.run(scene.worker().round())
+    assert len(scene.world.looked_for_calls) == looks
+    assert busy.cut == 0
+    assert scene.states() == {PhoneState.WAITING if looks == 3 else PhoneState.RESET_SENT: 1}
 
 
 def test_by_rule_a_phone_in_a_call_is_skipped(engine: Engine) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from types import SimpleNamespace
 from typing import Any, cast
@@ -11,6 +11,7 @@ from typing import Any, cast
 import pytest
 
 from trustbridge.cucm.model import NodeInfo, PhoneStatus, RegistrationInfo, TrustListFileInfo
+from trustbridge.cucm.phoneweb import PhonePages
 from trustbridge.errors import Unreachable
 from trustbridge.migration.campaignphone import Observation
 from trustbridge.migration.campaignsite import Site
@@ -88,3 +89,68 @@ def test_a_cluster_that_is_down_says_nothing_of_any_phone() -> None:
     seen, noted = observed(FakeCluster("source", {HERE: registered(HERE)}), FakeCluster("destination", down=True))
     assert {name: one.asked for name, one in seen.items()} == {HERE: False, AWAY: False}
     assert noted == ["destination is down; nothing is concluded from that"]
+
+
+# Calls.
+
+
+def at_address(name: str, address: str) -> RegistrationInfo:
+    return RegistrationInfo(name, PhoneStatus.REGISTERED, "node", address)
+
+
+def test_only_of_phones_that_wait_at_their_origin_it_is_asked_whether_they_are_in_a_call(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    asked: list[str] = []
+
+    async def nothing(address: str, **_: Any) -> PhonePages:
+        raise Unreachable("its page is closed")
+
+    async def told(address: str, **more: Any) -> bool | None:
+        asked.append(address)
+        return {"192.0.2.1": True, "192.0.2.2": None}.get(address, False)
+
+    monkeypatch.setattr("trustbridge.migration.campaignsite.read_phone", nothing)
+    monkeypatch.setattr("trustbridge.migration.campaignsite.read_in_call", told)
+    names = [f"SEP{number:012X}" for number in range(1, 8)]
+    addresses = [f"192.0.2.{number}" for number in range(1, 8)]
+    there = {names[5]: at_address(names[5], addresses[5])}
+    here = {
+        name: at_address(name, address) for name, address in zip(names, addresses, strict=True) if name not in there
+    }
+    states = ["waiting", "waiting", "waiting", "ready", "reset sent", "waiting", "waiting"]
+    directions = [Direction.FORTH] * 6 + [Direction.BACK]
+    phones = [
+        SimpleNamespace(name=name, state=state, direction=direction)
+        for name, state, direction in zip(names, states, directions, strict=True)
+    ]
+
+    async def look() -> tuple[Mapping[str, Observation], Mapping[str, bool | None]]:
+        ends = FakeCluster("source", here), FakeCluster("destination", there)
+        async with Site.opened(*ends, phone_port=80) as site:
+            seen = await site.observe(cast(Any, phones))
+            assert asked == addresses[:3]
+            return seen, await site.in_use({"a": "192.0.2.1", "b": "192.0.2.2", "c": "192.0.2.9", "d": ""})
+
+    seen, in_use = asyncio.run(look())
+    assert [seen[name].in_use for name in names] == [True, None, False, None, None, None, None]
+    assert [seen[name].in_use_at is not None for name in names] == [True] * 3 + [False] * 4
+    assert seen[names[0]].evidence[-1] == "in use: a media stream is active"
+    ready = seen[names[3]].origin
+    assert ready is not None
+    assert ready.address == "192.0.2.4"
+    assert in_use == {"a": True, "b": None, "c": False, "d": None}
+
+
+def test_a_phone_that_takes_its_time_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def hang(address: str, **_: Any) -> bool | None:
+        await asyncio.Event().wait()
+        return True
+
+    async def look() -> Mapping[str, bool | None]:
+        async with Site.opened(FakeCluster("source"), FakeCluster("destination"), phone_port=80) as site:
+            return await site.in_use({"a": "192.0.2.1"})
+
+    monkeypatch.setattr("trustbridge.migration.campaignsite.read_in_call", hang)
+    monkeypatch.setattr("trustbridge.migration.campaignsite._CALL_PATIENCE", 0.01)
+    assert asyncio.run(look()) == {"a": None}
