@@ -66,8 +66,8 @@ def show(console: Console, report: Report) -> None:
         )
     console.print(screen.table("What was changed", ("where", "what"), _changes(report)))
     if report.undo:
-        # Whole, then a wave, then a phone: every wave is in the page.
-        shown = [one for one in report.undo if not one.what.startswith("wave ")]
+        # Waves are in the page, one by one.
+        shown = [one for one in report.undo if not any("--wave" in command for command in one.commands)]
         rows = [(escape(one.what), escape("\n".join(one.commands) or one.note)) for one in shown]
         console.print(screen.table("How to undo it", ("what", "how"), rows))
     colour = {True: "green", False: "red", None: "yellow"}[report.good]

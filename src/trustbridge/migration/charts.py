@@ -24,7 +24,29 @@ _CUT, _CUTS = 0.2, 12
 _CUT_WIDTH, _LEAST_WIDTH = 30.0, 10.0
 #: Pixels between two marks of an axis, about.
 _TICK = 78
-_STEPS: Final = (1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 10800, 21600, 43200, 86400, 604800)
+_STEPS: Final = (
+    1,
+    2,
+    5,
+    10,
+    15,
+    30,
+    60,
+    120,
+    300,
+    600,
+    900,
+    1800,
+    3600,
+    7200,
+    10800,
+    14400,
+    21600,
+    28800,
+    43200,
+    86400,
+    604800,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,9 +117,11 @@ class TimeAxis:
         second = moment.timestamp()
         place = max(0, bisect_right([piece[0] for piece in self.pieces], second) - 1)
         begin, end, left, right = self.pieces[place]
+        if second <= begin:
+            return left
         if second >= end:
             return right if second == end or place == len(self.pieces) - 1 else right + _CUT_WIDTH / 2
-        return left if second <= begin or end == begin else left + (right - left) * (second - begin) / (end - begin)
+        return left + (right - left) * (second - begin) / (end - begin)
 
     def cuts(self) -> list[tuple[float, float, float]]:
         """What was cut out: (x before, x after, seconds)."""
@@ -117,7 +141,9 @@ class TimeAxis:
                 at = datetime.fromtimestamp(second, UTC)
                 x = left if end == begin else left + (right - left) * (second - begin) / (end - begin)
                 today = f"{at:%a} {at.day} {at:%b}"
-                found.append((x, f"{at:%H:%M:%S}" if step < 60 else f"{at:%H:%M}", "" if today == day else today))
+                found.append(
+                    (x, f"{at:%H:%M:%S}" if step < 60 and end > begin else f"{at:%H:%M}", "" if today == day else today)
+                )
                 day = today
         return found
 
@@ -222,7 +248,7 @@ def timeline(name: str, title: str, description: str, rows: Sequence[Row], momen
     ends = [moment for row in rows if row.bar for moment in row.bar] + [mark for row in rows for mark in row.marks]
     if not ends:
         return ""
-    each = max(4.0, min(24.0, 900 / len(rows)))
+    each = max(2.0, min(24.0, 600 / len(rows)))
     named = each >= 14
     left, right = (172.0, WIDTH - 128.0) if named else (float(_LEFT), float(WIDTH - _RIGHT))
     low, bottom = float(_TOP), _TOP + each * len(rows)

@@ -27,13 +27,14 @@ _OTHER: Final = {Direction.FORTH: Direction.BACK, Direction.BACK: Direction.FORT
 class Course:
     """What a phone went through, as far as the journal was read."""
 
-    __slots__ = ("first", "forth", "trip")
+    __slots__ = ("first", "forth", "group", "trip")
 
-    def __init__(self) -> None:
+    def __init__(self, first: str = "") -> None:
         self.trip = Trip(Direction.FORTH)
         self.forth = self.trip
-        #: Its state before the first entry; "" while there is none.
-        self.first = ""
+        #: Its state before the first entry.
+        self.first = first
+        self.group = GROUPS.get(first, Group.HELD)
 
 
 class Courses:
@@ -63,9 +64,8 @@ class Courses:
     def _step(self, name: str, entry: JournalRecord) -> None:
         course = self.phones.get(name)
         if course is None:
-            course = self.phones[name] = Course()
-            course.first = entry.before
-        self._shift(entry)
+            course = self.phones[name] = Course(entry.before)
+        self._shift(course, entry)
         trip, at, after = course.trip, entry.at, entry.after
         if after == PhoneState.PLANNED:
             way = _OTHER[trip.direction] if entry.reason.startswith(TURNED) else trip.direction
@@ -91,9 +91,11 @@ class Courses:
             trip.requested = None
             self.resets[trip.direction, "unsent"] += 1
 
-    def _shift(self, entry: JournalRecord) -> None:
-        before, after = GROUPS.get(entry.before, Group.HELD), GROUPS.get(entry.after, Group.HELD)
+    def _shift(self, course: Course, entry: JournalRecord) -> None:
+        # From where it was last, not from where the entry says: a phone counts once, whatever the journal lacks.
+        before, after = course.group, GROUPS.get(entry.after, Group.HELD)
         if before is not after:
+            course.group = after
             shift = self._shifts.setdefault(int(entry.at.timestamp()), [0] * len(Group))
             shift[_PLACES[before]] -= 1
             shift[_PLACES[after]] += 1

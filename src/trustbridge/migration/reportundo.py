@@ -35,8 +35,8 @@ def undo(
             Undo(
                 f"devices created at {campaign.destination}: {len(devices)}",
                 (),
-                f"trustbridge deletes no devices. They do no harm at {campaign.destination} while their phones are at "
-                f"{campaign.source}; delete them there when no phone is to move any more. Their names are in the JSON.",
+                f"trustbridge deletes none. Delete them at {campaign.destination} when no phone is to move any more; "
+                "until then each may count there for a licence. Their names are in the JSON.",
             )
         )
     return tuple(made)
@@ -99,12 +99,12 @@ def _phones(campaign: CampaignRecord, waves: Sequence[WaveRecord], there: Sequen
     waves_there = {phone.record.wave_id for phone in there}
     for wave in [wave for wave in waves if wave.id in waves_there][:_WAVES]:
         count = sum(phone.record.wave_id == wave.id for phone in there) if len(waves_there) <= 20 else 0
-        words = f"wave {wave.name}" + (f": {count} of {wave.size} phones" if count else "")
+        words = wave.name + (f": {count} of its {wave.size} phones" if count else "")
         made.append(Undo(words, (f"{back} --wave {shlex.quote(wave.name)} --option150-done",)))
     first = next((phone for phone in there if phone.group is Group.MOVED), there[0]).record
     made.append(
         Undo(
-            "one phone; several with `--phone` again",
+            "one phone, or several: with --phone again",
             (f"{back} --phone {shlex.quote(first.name)} --option150-done",),
             "Option 150 is a whole scope's: its other phones go where it names at their next restart.",
         )
