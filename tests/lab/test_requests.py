@@ -13,8 +13,10 @@ from typing import Any
 
 import pytest
 from tests.lab.prepared import ENCRYPTED, SHIFT, LiveLab, Prepared, lab_definition, phones
+from typer.testing import CliRunner
 
 from trustbridge import atomicfile
+from trustbridge.cli import app
 from trustbridge.errors import ConsolidationMissing, InvalidCertificate, SettingsError, TrustbridgeError
 from trustbridge.lab import control
 from trustbridge.lab.requests import LabRequests
@@ -269,3 +271,16 @@ def test_a_call_is_put_on_and_hung_up_and_a_reset_cuts_it(asked: Asked) -> None:
     asked("reset", names=[PLAIN, SECURE])
     assert rows() == [(False, 0), (False, 1)]
     assert asked("phone", name=SECURE)["calls_cut"] == 1
+
+
+def test_the_command_line_puts_calls_on_and_hangs_them_up(asked: Asked) -> None:
+    def said(*command: str) -> str:
+        done = CliRunner().invoke(app, ["lab", *command, "--folder", str(asked.live.folder)], catch_exceptions=False)
+        assert done.exit_code == 0
+        return done.stdout
+
+    asked("reset", names=[PLAIN])
+    assert said("call", PLAIN.lower()).startswith(f"in a call: {PLAIN}")
+    assert "in a call; calls that a reset has cut" in said("phone", PLAIN)
+    assert said("hangup", PLAIN) == f"hung up: {PLAIN}\n"
+    assert "in a call;" not in said("phone", PLAIN)

@@ -215,8 +215,8 @@ def call(
     folder: FolderOption = None,
 ) -> None:
     """Put a call on phones: their pages show it. A reset ends it, as one that a campaign sends would."""
-    ask_lab(folder, "Asking the lab", do="call", names=phones)
-    typer.echo(f"in a call: {', '.join(phones)}; trustbridge lab hangup ends it")
+    rows = ask_lab(folder, "Asking the lab", do="call", names=phones)
+    typer.echo(f"in a call: {', '.join(row['name'] for row in rows)}; `trustbridge lab hangup` ends it")
 
 
 @app.command()
@@ -225,8 +225,8 @@ def hangup(
     folder: FolderOption = None,
 ) -> None:
     """End the calls of phones."""
-    ask_lab(folder, "Asking the lab", do="hang-up", names=phones)
-    typer.echo(f"hung up: {', '.join(phones)}")
+    rows = ask_lab(folder, "Asking the lab", do="hang-up", names=phones)
+    typer.echo(f"hung up: {', '.join(row['name'] for row in rows)}")
 
 
 @app.command()
