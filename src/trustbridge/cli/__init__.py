@@ -11,6 +11,7 @@ from trustbridge import __version__
 from trustbridge.cli import bulk, cluster, exchange, lab, migrate, option150, sftp, tvs
 from trustbridge.cli.check import check
 from trustbridge.cli.demo import demo
+from trustbridge.cli.diagnose import diagnose
 from trustbridge.cli.inspect import inspect_command
 from trustbridge.cli.passwords import take_environment
 from trustbridge.cli.predict import predict
@@ -46,6 +47,7 @@ app.command(rich_help_panel="Migrate")(check)
 app.command(rich_help_panel="Migrate")(predict)
 app.add_typer(option150.app, name="option150", rich_help_panel="Migrate")
 app.add_typer(migrate.app, name="migrate", rich_help_panel="Migrate")
+app.command(rich_help_panel="Migrate")(diagnose)
 app.command(rich_help_panel="Migrate")(report)
 app.add_typer(tvs.app, name="tvs", rich_help_panel="Trust")
 app.command("inspect", rich_help_panel="Trust")(inspect_command)

@@ -83,7 +83,7 @@ def predict(
     pairs_of([source, destination])  # two different ones
     if csv is not None and not csv.absolute().parent.is_dir():
         raise SettingsError(f"--csv {csv}: there is no such folder", "Name a file in a folder that exists.")
-    known = [] if lists is None else _lists_in(lists)
+    known = [] if lists is None else lists_in(lists)
     now = datetime.now(UTC)
     seen = asyncio.run(_collected(source, destination, now, pages, server or [], known, auto_registration, page_port))
     with screen.progress("Predicting") as progress:
@@ -101,7 +101,12 @@ def predict(
         raise typer.Exit(NOT_ALL_MOVE)
 
 
-def _lists_in(folder: Path) -> list[bytes]:
+def lists_in(folder: Path) -> list[bytes]:
+    """Trust lists in a folder.
+
+    Raises:
+        SettingsError: there is none, or the folder can't be read.
+    """
     try:
         found = [path.read_bytes() for path in sorted(folder.glob("*.tlv"))]
     except OSError as error:
