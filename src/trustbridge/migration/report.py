@@ -71,12 +71,13 @@ def report(
     """
     courses = Courses()
     courses.read(journal)
-    made = [_phone(record, courses.phones.get(record.name) or Course(), campaign) for record in phones]
-    groups = Counter(phone.group for phone in made)
     milestones = courses.milestones
+    predicted = max((entry.at for entry in milestones if entry.event == "predicted"), default=None)
+    made = [_phone(record, courses.phones.get(record.name) or Course(), campaign, predicted) for record in phones]
+    groups = Counter(phone.group for phone in made)
     failures = _causes(campaign, [phone for phone in made if phone.group is Group.FAILED])
     skips = _causes(campaign, [phone for phone in made if phone.group is Group.SKIPPED])
-    option150 = tuple(entry for entry in milestones if entry.event == "option 150")
+    option150 = _changes(milestones, scopes)
     devices = tuple(courses.devices)
     surprises = tuple(phone for phone in made if phone.surprise)
     return Report(
@@ -125,28 +126,49 @@ def _look(campaign: CampaignRecord) -> float | None:
     return float(found) if isinstance(found, int | float) else None
 
 
+def _changes(milestones: Iterable[JournalRecord], scopes: Iterable[ScopeRecord]) -> tuple[JournalRecord, ...]:
+    """What was done about option 150. That one began is said where nobody knows how it ended."""
+    entries = [entry for entry in milestones if entry.event == "option 150"]
+    last = {id(found[-1]) for scope in scopes if (found := [one for one in entries if scope.words in one.reason])}
+    kept = ("applied", "reverted", "refused")
+    return tuple(entry for entry in entries if entry.after in kept or (entry.after == "begun" and id(entry) in last))
+
+
 # Phones.
 
 
-def _phone(record: PhoneRecord, course: Course, campaign: CampaignRecord) -> ReportPhone:
+def _phone(record: PhoneRecord, course: Course, campaign: CampaignRecord, predicted: datetime | None) -> ReportPhone:
     group = GROUPS.get(record.state, Group.HELD)
-    outcome = _outcome(course.forth)
+    judged = _judged(course, predicted)
+    outcome = Outcome.UNTRIED if record.again else _outcome(judged)
     words = state_in_words(record.state, record.direction, campaign.source, campaign.destination)
-    return ReportPhone(record, course.trip, course.forth, group, words, outcome, _surprise(record, course, outcome))
+    return ReportPhone(record, course.trip, course.forth, group, words, outcome, _surprise(record, judged, outcome))
 
 
-def _outcome(forth: Trip) -> Outcome:
-    if forth.requested is None or forth.untold or not forth.end:
+def _judged(course: Course, predicted: datetime | None) -> Trip:
+    """The way that its prediction is about. One that was made after it had gone forth is about the way back.
+
+    Args:
+        predicted: when something was predicted last, after the plan.
+    """
+    forth, last = course.forth, course.trip
+    if last is forth or predicted is None or forth.ended is None or predicted < forth.ended:
+        return forth
+    return last
+
+
+def _outcome(trip: Trip) -> Outcome:
+    if trip.requested is None or trip.untold or not trip.end:
         return Outcome.UNTRIED
-    return Outcome.ARRIVED if forth.end in _ARRIVED else Outcome.FAILED
+    return Outcome.ARRIVED if trip.end in _ARRIVED else Outcome.FAILED
 
 
-def _surprise(record: PhoneRecord, course: Course, outcome: Outcome) -> str:
+def _surprise(record: PhoneRecord, trip: Trip, outcome: Outcome) -> str:
     if outcome is Outcome.FAILED and record.predicted in (Forecast.MOVES, Forecast.FIRST_TRUST):
-        return f"predicted: {record.predicted}; it did not: {course.forth.end}: {course.forth.why}"
+        return f"predicted: {record.predicted}; it did not: {trip.end}: {trip.why}"
     if outcome is Outcome.ARRIVED and record.predicted == Forecast.STRANDS:
-        end = "it moved" if course.forth.end != PhoneState.UNPROVEN else "it is registered there, with lists not seen"
-        return f"predicted: strands{f' ({record.predicted_why})' if record.predicted_why else ''}; {end}"
+        why = f" ({record.predicted_why})" if record.predicted_why else ""
+        return f"predicted: strands{why}; it is {trip.end}"
     return ""
 
 

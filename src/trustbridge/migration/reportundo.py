@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import shlex
+from collections import Counter
 from collections.abc import Sequence
 
 from trustbridge.migration.reportvalues import Group, ReportPhone, Undo
 from trustbridge.storage.campaignrecords import CampaignRecord, JournalRecord, ScopeRecord, WaveRecord
 from trustbridge.storage.models import CampaignState, Direction, ScopeState
-
-#: Waves that are named one by one.
-_WAVES = 400
 
 
 def undo(
@@ -29,7 +27,7 @@ def undo(
     if there or option150:
         made += _option150(campaign, scopes, option150)
     if there:
-        made += _phones(campaign, waves, there)
+        made += _phones(campaign, waves, scopes, there)
     if devices:
         made.append(
             Undo(
@@ -55,58 +53,66 @@ def _touched(phone: ReportPhone) -> bool:
 def _option150(campaign: CampaignRecord, scopes: Sequence[ScopeRecord], entries: Sequence[JournalRecord]) -> list[Undo]:
     applied = [scope for scope in scopes if scope.state is ScopeState.APPLIED]
     if applied:
+        named = "; ".join(scope.words for scope in applied)
         return [
             Undo(
-                f"option 150 of {len(applied)} DHCP scopes",
-                (f"trustbridge migrate status {shlex.quote(campaign.name)}",),
-                "The campaign changed these itself, and its rollback takes them back: "
-                + "; ".join(scope.words for scope in applied),
-            )
-        ]
-    if entries and not scopes:
-        return [
-            Undo(
-                "option 150",
-                ("trustbridge option150 changes", "trustbridge option150 revert CHANGE"),
-                "First: phones that are reset while it names the destination stay there. CHANGE as `changes` lists it, "
-                "once for each change.",
+                f"option 150: DHCP scopes that the campaign changed: {len(applied)}",
+                (),
+                "Nothing to type: the rollback below changes them back first, once no phone that stays needs them as "
+                f"they are. They are {named}.",
             )
         ]
     if scopes:
         return []
+    where = (
+        "" if entries else "This campaign's journal has no change of option 150: it was changed beside the campaign. "
+    )
     return [
         Undo(
             "option 150",
             ("trustbridge option150 changes", "trustbridge option150 revert CHANGE"),
-            "This campaign's journal has no change of option 150: it was changed beside it. If that was done with "
-            f"`trustbridge option150 set`, it is taken back so; else by whoever changed it, to the servers of "
-            f"{campaign.source}. First: phones that are reset while it names {campaign.destination} stay there.",
+            f"{where}First of all, and for each change that `changes` lists. What was not changed with trustbridge is "
+            f"changed back by whoever did it, to the servers of {campaign.source}. Phones that are reset while it "
+            f"names {campaign.destination} stay there.",
         )
     ]
 
 
-def _phones(campaign: CampaignRecord, waves: Sequence[WaveRecord], there: Sequence[ReportPhone]) -> list[Undo]:
-    back = f"trustbridge migrate rollback {shlex.quote(campaign.name)}"
+def _phones(
+    campaign: CampaignRecord, waves: Sequence[WaveRecord], scopes: Sequence[ScopeRecord], there: Sequence[ReportPhone]
+) -> list[Undo]:
+    back, said = f"trustbridge migrate rollback {shlex.quote(campaign.name)}", "" if scopes else " --option150-done"
     many = "1 phone" if len(there) == 1 else f"{len(there)} phones"
+    asks = "It checks and foretells the way back, says what it found, and asks"
     made = [
         Undo(
             f"the whole campaign: {many}",
-            (f"{back} --option150-done",),
-            f"Resets them at {campaign.destination}, at any hour. It asks first; `--option150-done` says that option "
-            f"150 of these phones names {campaign.source} again.",
+            (f"{back}{said}",),
+            f"{asks}; then it resets them at {campaign.destination}, at any hour."
+            + (
+                f" `--option150-done` says that option 150 of these phones names {campaign.source} again."
+                if said
+                else ""
+            ),
         )
     ]
-    waves_there = {phone.record.wave_id for phone in there}
-    for wave in [wave for wave in waves if wave.id in waves_there][:_WAVES]:
-        count = sum(phone.record.wave_id == wave.id for phone in there) if len(waves_there) <= 20 else 0
-        words = wave.name + (f": {count} of its {wave.size} phones" if count else "")
-        made.append(Undo(words, (f"{back} --wave {shlex.quote(wave.name)} --option150-done",)))
+    counts = Counter(phone.record.wave_id for phone in there)
+    made += [
+        Undo(
+            f"{wave.name}: {counts[wave.id]} of its {wave.size} phones",
+            (f"{back} --wave {shlex.quote(wave.name)}{said}",),
+            "Refused, with what to do, where its scope serves phones that stay as well." if scopes else "",
+        )
+        for wave in waves
+        if counts[wave.id]
+    ]
     first = next((phone for phone in there if phone.group is Group.MOVED), there[0]).record
     made.append(
         Undo(
             "one phone, or several: with --phone again",
-            (f"{back} --phone {shlex.quote(first.name)} --option150-done",),
-            "Option 150 is a whole scope's: its other phones go where it names at their next restart.",
+            (f"{back} --phone {shlex.quote(first.name)}{said}",),
+            "Option 150 is a whole scope's. While phones that stay need it as it is, it can't be changed back for one: "
+            f"give that one a reservation with the servers of {campaign.source}, and say `--option150-done`.",
         )
     )
     return made

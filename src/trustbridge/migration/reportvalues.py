@@ -67,7 +67,7 @@ def state_in_words(state: str, direction: Direction, source: str, destination: s
 
 
 class Outcome(StrEnum):
-    """What became of a phone on its way to the destination, to be held against its prediction."""
+    """What became of a phone on the way that its prediction is about."""
 
     ARRIVED = "arrived"
     """Registered there, with the right lists or with some that nobody saw."""
@@ -121,7 +121,7 @@ class ReportPhone:
     Attributes:
         trip: its last way; `forth`: its last way to the destination, which may be the same.
         words: its state, with clusters' names.
-        outcome: of the last way to the destination.
+        outcome: of the way that its prediction is about: what is kept is what was predicted last.
         surprise: how that differs from what was predicted; "" where it does not, or nothing was.
     """
 
