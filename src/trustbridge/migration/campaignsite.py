@@ -21,8 +21,8 @@ from trustbridge.migration.campaignphone import Lists, Observation, PhoneState, 
 from trustbridge.storage.campaignrecords import PhoneRecord
 from trustbridge.storage.models import Direction
 
-#: Phones whose pages are read at the same time.
-_AT_ONCE: Final = 16
+#: Phones whose pages are read at the same time; and that are asked whether they are in a call, just before resets.
+_AT_ONCE, _CALLS_AT_ONCE = 16, 64
 _PATIENCE: Final = Patience(connect=3.0, answer=8.0)
 #: Seconds that a phone has to tell whether it is in a call: what others have told gets old meanwhile.
 _CALL_PATIENCE: Final = 5.0
@@ -135,7 +135,7 @@ class Site:
             # One client for all: making one takes longer than reading a phone's pages. Pages are plain HTTP.
             client = await stack.enter_async_context(
                 httpx.AsyncClient(
-                    limits=httpx.Limits(max_connections=_AT_ONCE, max_keepalive_connections=0),
+                    limits=httpx.Limits(max_connections=_CALLS_AT_ONCE, max_keepalive_connections=0),
                     timeout=httpx.Timeout(_PATIENCE.answer, connect=_PATIENCE.connect),
                     trust_env=False,
                     verify=False,  # noqa: S501 - see above
@@ -196,7 +196,7 @@ class Site:
 
     async def in_use(self, addresses: Mapping[str, str]) -> Mapping[str, bool | None]:
         """See `campaignrun.Surroundings`."""
-        gate = asyncio.Semaphore(_AT_ONCE)
+        gate = asyncio.Semaphore(_CALLS_AT_ONCE)
         found = await asyncio.gather(*(self._in_call(address, gate) for address in addresses.values()))
         return dict(zip(addresses, found, strict=True))
 
