@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from trustbridge import __version__
-from trustbridge.cli import bulk, cluster, exchange, lab, migrate, option150, sftp, tvs
+from trustbridge.cli import bulk, cluster, devices, exchange, lab, migrate, option150, sftp, tvs
 from trustbridge.cli.check import check
 from trustbridge.cli.demo import demo
 from trustbridge.cli.diagnose import diagnose
@@ -45,6 +45,7 @@ app.add_typer(bulk.app, name="bulk", rich_help_panel="Exchange")
 app.add_typer(sftp.app, name="sftp", rich_help_panel="Exchange")
 app.command(rich_help_panel="Migrate")(check)
 app.command(rich_help_panel="Migrate")(predict)
+app.add_typer(devices.app, name="devices", rich_help_panel="Migrate")
 app.add_typer(option150.app, name="option150", rich_help_panel="Migrate")
 app.add_typer(migrate.app, name="migrate", rich_help_panel="Migrate")
 app.command(rich_help_panel="Migrate")(diagnose)
