@@ -40,6 +40,10 @@ def plan(
     ] = "",
     registered: Annotated[bool, typer.Option("--registered", help="Only phones that are registered now.")] = False,
     pilot: Annotated[int, typer.Option("--pilot", help="Phones of the first wave, of all kinds; 0 for none.")] = 5,
+    pilot_site: Annotated[
+        str,
+        typer.Option("--pilot-site", metavar="DEVICE-POOL", help="Pattern: only phones of that site are the pilot."),
+    ] = "",
     wave_size: Annotated[int, typer.Option("--wave-size", help="Phones of a wave at the most.")] = 200,
     by: Annotated[str, typer.Option("--by", help="device-pool: a wave is of one site.")] = "none",
     window: Annotated[
@@ -144,7 +148,7 @@ def plan(
         campaignplan.Limits(resets_a_minute, under_way, failures, tvs_load), terms, phone_port
     )
     sites = tuple(_site(text, "--site-window", "WINDOW") for text in site_window or ())
-    how = campaignplan.Waves(pilot, wave_size, grouping, tuple(window or ()), sites)
+    how = campaignplan.Waves(pilot, wave_size, grouping, tuple(window or ()), sites, pilot_site)
     check_name(name)
     if source == destination:
         raise SettingsError("source and destination are the same cluster")

@@ -247,11 +247,14 @@ class NetworkDefinition(_Strict):
 
     Attributes:
         phones: phones take addresses from here on: 127.30.0.0 gives 127.30.0.10 and on.
+        dhcp, dhcp_port: where phones ask for option 150. With a port, somebody else serves there, such as a Kea that is
+            part of the rehearsal: the lab starts no DHCP server of its own. Phones ask through a relay: themselves.
         port_shift: added to every well-known port; "auto" is 0 where all can be bound, else 20000.
     """
 
     phones: str = "127.30.0.0"
     dhcp: str = "127.30.0.1"
+    dhcp_port: Annotated[int, Field(ge=1, le=65535)] | None = None
     sftp: str = "127.40.1.1"
     sftp_port: Annotated[int, Field(ge=1, le=65535)] = 2222
     port_shift: Annotated[int, Field(ge=0, le=30000)] | Literal["auto"] = "auto"

@@ -81,7 +81,12 @@ class Lab:
         }
         create_phones(definition, self.clusters, folder / "phones", now())
         self.registrations = {name: Registrations(cluster) for name, cluster in self.clusters.items()}
-        self.fleet = Fleet(definition, folder / "phones", PhoneNetwork(definition.network.dhcp, ports), now)
+        self.fleet = Fleet(
+            definition,
+            folder / "phones",
+            PhoneNetwork(definition.network.dhcp, ports, definition.network.dhcp_port),
+            now,
+        )
         #: AXL, RisPort70 and Control Center, by cluster.
         self.apis = {
             name: SoapApis(cluster, self.registrations[name], partial(self._reset, name), self._subnet(name))
@@ -158,14 +163,15 @@ class Lab:
                 running = Node(cluster, self.registrations[name], node.name, self.apis[name])
                 self.nodes[name, node.name] = running
                 await running.start()
-        self._dhcp = await start_dhcp(
-            Scope(
-                option150=self._option150,
-                fixed={phone.identity.mac: phone.identity.address for phone in self.fleet.phones.values()},
-            ),
-            host=network.dhcp,
-            port=self.ports.dhcp,
-        )
+        if network.dhcp_port is None:
+            self._dhcp = await start_dhcp(
+                Scope(
+                    option150=self._option150,
+                    fixed={phone.identity.mac: phone.identity.address for phone in self.fleet.phones.values()},
+                ),
+                host=network.dhcp,
+                port=self.ports.dhcp,
+            )
         sftp = await start_sftp(
             atomicfile.private_folder(self.exchange_folder),
             host=network.sftp,
@@ -223,9 +229,16 @@ class Lab:
 
         Raises:
             SettingsError: one is no IPv4 address, or there are too many.
+            NotNow: phones ask another DHCP server than the lab's.
             OSError: the lab's folder can't be written; nothing has changed.
         """
         chosen = _addresses(servers)
+        network = self.definition.network
+        if network.dhcp_port is not None:
+            raise NotNow(
+                f"phones of this lab ask the DHCP server at {network.dhcp}, port {network.dhcp_port}, not its own",
+                "Change option 150 there: trustbridge option150 set",
+            )
         atomicfile.write(self._network_file, json.dumps({"option150": chosen}).encode())
         self._option150 = chosen
         if self._dhcp is not None:
@@ -289,7 +302,8 @@ class Lab:
         """The DHCP server's subnet, as the phones' home sees it: there it can be changed over AXL."""
         network = self.definition.network
         homes = [phones.home for phones in self.definition.phones] or list(self.clusters)
-        return (self, network.dhcp, network.phones) if homes[0] == cluster else None
+        own = homes[0] == cluster and network.dhcp_port is None
+        return (self, network.dhcp, network.phones) if own else None
 
     def cluster_of(self, phone: LabPhone) -> str | None:
         """Name of the cluster where a phone is registered, as that cluster knows it.

@@ -92,10 +92,15 @@ class PhoneIdentity:
 
 @dataclass(frozen=True, slots=True)
 class PhoneNetwork:
-    """What the phones are plugged into."""
+    """What the phones are plugged into.
+
+    Attributes:
+        dhcp_port: of a DHCP server that is not the lab's; None for the lab's own.
+    """
 
     dhcp: str
     ports: Ports
+    dhcp_port: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -247,7 +252,7 @@ class LabPhone:
         try:
             lease: Lease = await obtain_lease(
                 self._network.dhcp,
-                self._network.ports.dhcp,
+                self._network.dhcp_port or self._network.ports.dhcp,
                 mac=self.identity.mac,
                 address=self.identity.address,
                 vendor_class=f"Cisco Systems, Inc. IP Phone {self.identity.model.name}",

@@ -138,6 +138,8 @@ class Waves:
 
     Attributes:
         pilot: phones of the first wave, of as many kinds as there are; 0 for no pilot.
+        pilot_site: pattern of device pools that a pilot is taken from; "" for all. Where scopes of sites are changed, a
+            pilot of all sites would change all of them.
         size: phones of a wave at the most.
         by: whether a wave is of one site.
         windows: when waves may reset phones, as `campaignwindows.Window`; none for always.
@@ -149,6 +151,7 @@ class Waves:
     by: Grouping = Grouping.NONE
     windows: tuple[str, ...] = ()
     site_windows: tuple[tuple[str, str], ...] = ()
+    pilot_site: str = ""
 
 
 def deal(
@@ -180,7 +183,14 @@ def deal(
             name, pilot, windows, tuple(_new(one, known.get(one.name), skipped.get(one.name, "")) for one in members)
         )
 
-    pilot = _pilot([phone for phone in phones if phone.name not in skipped], waves.pilot)
+    at_hand = [phone for phone in phones if phone.name not in skipped]
+    if waves.pilot_site:
+        at_hand = [phone for phone in at_hand if _fits(phone.device_pool, [waves.pilot_site])]
+        if not at_hand and waves.pilot:
+            raise SettingsError(
+                f"no phone that is to move has a device pool {waves.pilot_site}", "Correct --pilot-site."
+            )
+    pilot = _pilot(at_hand, waves.pilot)
     made = [wave("pilot", True, general, pilot)] if pilot else []
     taken = {phone.name for phone in pilot}
     groups: dict[str, list[PhoneFacts]] = {}
@@ -226,10 +236,10 @@ def scopes_of(
         needing = [
             wave.name
             for wave in waves
-            if any(_fits(phone.device_pool, [pattern]) and not phone.left_out for phone in wave.phones)
+            if any(_fits(phone.device_pool, [pattern]) for phone in wave.phones)
         ]
         if not needing:
-            raise SettingsError(f"no phone that is to move has a device pool {pattern}", "Correct --site-scope.")
+            raise SettingsError(f"no phone of the campaign has a device pool {pattern}", "Correct --site-scope.")
         if scope in everywhere:
             raise SettingsError(f"scope {scope} is named for every wave, and for {pattern}", "Name it once.")
         before = found.get(scope)

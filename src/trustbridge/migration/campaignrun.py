@@ -32,7 +32,7 @@ from trustbridge.migration.campaignplan import CampaignSettings, next_wave, wave
 from trustbridge.migration.campaignsteps import step
 from trustbridge.storage.campaignrecords import CampaignRecord, Change, PhoneRecord, WaveRecord
 from trustbridge.storage.campaignwork import CampaignWork
-from trustbridge.storage.models import CampaignState, Direction
+from trustbridge.storage.models import CampaignState, Direction, Kind
 from trustbridge.trust.models import model_named
 
 T = TypeVar("T")
@@ -155,7 +155,7 @@ class Worker:
         if campaign.state is not CampaignState.PAUSED and not await self._scopes_settled(campaign.id):
             return False
         if wave is not None and wave_opens(wave, now) == now:
-            if wave.scopes:
+            if wave.scopes and wave.kinds.get(Kind.HELD):
                 await self._in_database(self._campaigns.want_scopes, campaign.id, wave.name, now)
                 if not await self._scopes_settled(campaign.id):
                     return False

@@ -244,6 +244,7 @@ class Campaigns(CampaignJournal):
                 again = [{"id": number, "again": True} for number, phone in failed if phone not in without]
                 if again:
                     session.execute(update(CampaignPhone), again)
+                    self._scopes_forth(session, campaign, now)
             reason = "what failed or was skipped is tried once more" if retry else ""
             self.turn(session, campaign, CampaignState.RUNNING, reason, now)
             return CampaignRecord.of(campaign)
@@ -320,6 +321,32 @@ class Campaigns(CampaignJournal):
                     reason=reason,
                 )
             return len(going)
+
+    def _scopes_forth(self, session: Session, campaign: Campaign, now: datetime) -> None:
+        """Want option 150 changed for phones that are tried again, in waves that have begun: others see to it then."""
+        waves = session.scalars(
+            select(Wave.name)
+            .join(CampaignPhone, CampaignPhone.wave_id == Wave.id)
+            .where(
+                Wave.campaign_id == campaign.id,
+                Wave.opened_at.is_not(None),
+                CampaignPhone.again,
+                CampaignPhone.wanted == Direction.FORTH,
+            )
+            .distinct()
+        ).all()
+        for scope in scope_records(session, campaign.id):
+            if scope.wanted is not ScopeState.APPLIED and any(scope.concerns(wave) for wave in waves):
+                session.get_one(ScopeChange, scope.id).wanted = ScopeState.APPLIED
+                self.note(
+                    session,
+                    campaign.id,
+                    now,
+                    "option 150",
+                    before=scope.state,
+                    after="wanted",
+                    reason=f"{scope.words}: phones are tried once more",
+                )
 
     def _scopes_back(self, session: Session, campaign: Campaign, going: Collection[str], now: datetime) -> None:
         """Want option 150 back where no phone that stays needs it."""
