@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from datetime import datetime, timedelta
+from functools import lru_cache
 from pathlib import Path
 
+import pytest
 from sqlalchemy import Engine
 from tests.migration.campaignworld import DESTINATION, SOURCE, World
 from tests.storage.databases import NOW, phone_names
@@ -139,3 +141,25 @@ class Stage:
                 clusters=seen.clusters,
                 scopes=seen.scopes,
             )
+
+
+@lru_cache(maxsize=1)
+def _worked_through(folder: Path) -> Stage:
+    (folder / "report").mkdir()
+    return Stage(folder / "report").whole()
+
+
+@pytest.fixture
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Stage:
+    """Made once for all tests, which leave it as it is."""
+    return _worked_through(tmp_path_factory.getbasetemp())
+
+
+@pytest.fixture
+def told(whole: Stage) -> Report:
+    return _told(whole)
+
+
+@lru_cache(maxsize=1)
+def _told(stage: Stage) -> Report:
+    return stage.report()

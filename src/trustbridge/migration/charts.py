@@ -19,8 +19,9 @@ from trustbridge.migration.reportwords import span
 #: Size of a picture and of its margins.
 WIDTH: Final = 860
 _LEFT, _RIGHT, _TOP, _BOTTOM = 52, 16, 14, 42
-#: A span in which nothing happens is cut out where it is this share of the rest, or more; at most so many.
-_CUT, _CUTS = 0.2, 12
+#: A span in which nothing happens is cut out where it is this share of what is left, and so many times the usual one,
+#: or more; at most so many.
+_CUT, _UNUSUAL, _CUTS = 0.2, 5, 12
 _CUT_WIDTH, _LEAST_WIDTH = 30.0, 10.0
 #: Pixels between two marks of an axis, about.
 _TICK = 78
@@ -93,9 +94,9 @@ class TimeAxis:
             reverse=True,
         )
         rest, cuts = seconds[-1] - seconds[0], set[int]()
+        usual = gaps[len(gaps) // 2][0] if gaps else 0.0
         for gap, place in gaps[:_CUTS]:
-            # A cut must leave something to be seen: of two moments, none is cut.
-            if gap < _CUT * rest or gap >= rest:
+            if gap < _CUT * rest or gap < _UNUSUAL * usual:
                 break
             cuts.add(place)
             rest -= gap
