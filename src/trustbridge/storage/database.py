@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from sqlalchemy import Connection, Engine, create_engine, event, exc, make_url, text
+from sqlalchemy.orm import Session
 
 from trustbridge import atomicfile
 from trustbridge.errors import Garbled, Refused, SettingsError, Unreachable
@@ -108,6 +109,24 @@ def in_words(engine: Engine) -> Iterator[None]:
         raise Refused(f"database {here}: {_said(error)}") from error
 
 
+@contextmanager
+def writing(engine: Engine) -> Iterator[Session]:
+    """A transaction that may write; what is raised inside takes all of it back. Raises as `in_words`."""
+    with in_words(engine), Session(engine) as session, session.begin():
+        yield session
+
+
+@contextmanager
+def reading(engine: Engine) -> Iterator[Session]:
+    """A transaction that only reads. Raises as `in_words`."""
+    with (
+        in_words(engine),
+        engine.connect().execution_options(**{READ_ONLY: True}) as connection,
+        Session(connection) as session,
+    ):
+        yield session
+
+
 def _said(error: exc.SQLAlchemyError) -> str:
     return str(getattr(error, "orig", None) or error).strip().partition("\n")[0]
 
@@ -148,7 +167,7 @@ def _upgrade(connection: Connection) -> None:
 
 
 #: The newest revision in `migrations/versions`; a test holds them together.
-HEAD: Final = "0002"
+HEAD: Final = "0003"
 
 
 def _version(connection: Connection) -> str | None:

@@ -1,4 +1,5 @@
-"""Tables of campaigns. No secret is ever in them: clusters are named, and the inventory knows how to reach them.
+"""Tables of campaigns, and of the console. No secret is ever in them, only hashes of what people and scripts sign in
+with: clusters are named, and the inventory knows how to reach them.
 
 A phone has one row in each campaign; its `state` is the word of `migration.campaignsteps`, and `kind` says what that
 means for counting and for leases, which is all that storage has to know of it. `step` grows with every change of state:
@@ -238,3 +239,132 @@ class JournalEntry(Base):
     after: Mapped[str] = mapped_column(String(64))
     reason: Mapped[str] = mapped_column(Text)
     evidence: Mapped[list[str]]
+
+
+class Person(Base):
+    """Who may use the console. `password` is an Argon2id hash with its parameters and salt, as PHC writes them.
+
+    `language` and `zone` are "" where the browser is to say.
+    """
+
+    __tablename__ = "person"
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    name: Mapped[str] = mapped_column(String(63), unique=True)
+    role: Mapped[str] = mapped_column(String(16))
+    password: Mapped[str] = mapped_column(Text)
+    disabled: Mapped[bool]
+    must_change: Mapped[bool]
+    language: Mapped[str] = mapped_column(String(8))
+    zone: Mapped[str] = mapped_column(String(64))
+    created_at: Mapped[datetime]
+    changed_at: Mapped[datetime]
+
+
+class SignedIn(Base):
+    """A session of somebody who signed in. The browser has its token, the database only the token's SHA-256."""
+
+    __tablename__ = "signed_in"
+    __table_args__ = (Index(None, "person_id"),)
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    token_hash: Mapped[str] = mapped_column(String(64), unique=True)
+    person_id: Mapped[int] = mapped_column(ForeignKey("person.id"))
+    address: Mapped[str] = mapped_column(String(64))
+    created_at: Mapped[datetime]
+    seen_at: Mapped[datetime]
+
+
+class ApiToken(Base):
+    """A token of scripts. `role` is the most it may do, and never more than its owner may at that moment."""
+
+    __tablename__ = "api_token"
+    __table_args__ = (Index(None, "person_id"),)
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    person_id: Mapped[int] = mapped_column(ForeignKey("person.id"))
+    name: Mapped[str] = mapped_column(String(63))
+    token_hash: Mapped[str] = mapped_column(String(64), unique=True)
+    role: Mapped[str] = mapped_column(String(16))
+    created_at: Mapped[datetime]
+    expires_at: Mapped[datetime | None]
+    used_at: Mapped[datetime | None]
+    revoked_at: Mapped[datetime | None]
+
+
+class LoginAttempt(Base):
+    """An attempt to sign in that has not succeeded: written before the password is looked at, removed when it is right,
+    so that many at once count as many."""
+
+    __tablename__ = "login_attempt"
+    __table_args__ = (Index(None, "name", "at"), Index(None, "address", "at"))
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    name: Mapped[str] = mapped_column(String(63))
+    address: Mapped[str] = mapped_column(String(64))
+    at: Mapped[datetime]
+
+
+class AuditEntry(Base):
+    """What somebody did, or was not let do. Nothing changes or removes one: the database itself refuses.
+
+    `who` is a name as it was then; `token` the API token's, "" for a person at the browser. No secret is in `details`.
+    """
+
+    __tablename__ = "audit"
+    __table_args__ = (Index(None, "who", "id"), Index(None, "action", "id"))
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    at: Mapped[datetime]
+    who: Mapped[str] = mapped_column(String(63))
+    token: Mapped[str] = mapped_column(String(63))
+    address: Mapped[str] = mapped_column(String(64))
+    action: Mapped[str] = mapped_column(String(64))
+    object: Mapped[str] = mapped_column(String(255))
+    outcome: Mapped[str] = mapped_column(String(16))
+    details: Mapped[dict[str, Any]]
+
+
+class JobState(StrEnum):
+    """What came of long work."""
+
+    RUNNING = "running"
+    DONE = "done"
+    FAILED = "failed"
+    INTERRUPTED = "interrupted"
+
+
+class Job(Base):
+    """Long work that the console does for somebody.
+
+    Attributes:
+        claim: its key while it runs. Unique: no two do the same thing to the same object at a time.
+        kind: what it is, for programs; `title`, with `values` put in, for people, who may have it translated.
+        step, done, total: how far it is; `total` is 0 where nobody knows.
+        result: what it gave, as JSON; None before its end.
+        error, hint: why it failed.
+        place: the server that runs it, by its state folder.
+        seen_at: when that server was last known to be at it.
+    """
+
+    __tablename__ = "job"
+    __table_args__ = (Index(None, "kind", "id"),)
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    claim: Mapped[str | None] = mapped_column(String(255), unique=True)
+    key: Mapped[str] = mapped_column(String(255))
+    kind: Mapped[str] = mapped_column(String(64))
+    title: Mapped[str] = mapped_column(Text)
+    values: Mapped[dict[str, Any]]
+    who: Mapped[str] = mapped_column(String(63))
+    state: Mapped[str] = mapped_column(String(16))
+    step: Mapped[str] = mapped_column(Text)
+    done: Mapped[int]
+    total: Mapped[int]
+    result: Mapped[Any] = mapped_column(JSON(none_as_null=True), nullable=True)
+    error: Mapped[str] = mapped_column(Text)
+    hint: Mapped[str] = mapped_column(Text)
+    place: Mapped[str] = mapped_column(String(64))
+    started_at: Mapped[datetime]
+    seen_at: Mapped[datetime]
+    ended_at: Mapped[datetime | None]
