@@ -311,6 +311,8 @@ class _Look:
     async def _observations(self, pair: tuple[str, str], facts: PhoneFacts) -> Observations | None:
         """Of both ways, once."""
         both = frozenset(pair)
+        if not all(self.views[name].nodes for name in pair):
+            return None  # told already
         if both not in self._observed:
             clusters = {name: self._clusters[name] for name in pair}
             deep = _perhaps_secure(facts)

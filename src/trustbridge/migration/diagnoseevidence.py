@@ -102,11 +102,12 @@ def _of_page(seen: PhoneSeen, page: PhonePages) -> Iterator[Evidence]:
             for server in network.tftp_servers
             if server.casefold() in view.addresses
         }
-        whose = f", of {' and '.join(sorted(owners))}" if owners else ", of none of these clusters"
+        whole = all(view.nodes for view in seen.clusters.values())
+        whose = f", of {' and '.join(sorted(owners))}" if owners else ", of none of these clusters" if whole else ""
         typed = network.alternate_tftp
         how = "typed in by hand (Alternate TFTP)" if typed else "as option 150 or another DHCP option gave them"
         what = f"TFTP servers {', '.join(network.tftp_servers)}{whose}"
-        yield Evidence(where, what, False if typed or not owners else None, "" if typed is None else how)
+        yield Evidence(where, what, False if typed or (whole and not owners) else None, "" if typed is None else how)
     for name, value in (("ITL", network.itl), ("CTL", network.ctl)):
         if value is not None:
             yield _of_list(seen, where, name, value)

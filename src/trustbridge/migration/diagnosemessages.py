@@ -42,14 +42,12 @@ _MEANINGS: Final[tuple[tuple[re.Pattern[str], Meaning], ...]] = tuple(
             # That these words and not the plain ones mean a signature that does not hold is UNVERIFIED.
             r"trust list update failed.*verification",
             Meaning(
-                f"it refused a new trust list whose signature it could not verify; {_KEPT}", False, ("TB131",), True
+                f"it refused a new trust list whose signature it could not verify: {_KEPT}", False, ("TB131",), True
             ),
         ),
         (
             r"trust list update failed",
-            Meaning(
-                f"it refused a new trust list, as nobody it trusts knows the signer; {_KEPT}", False, _REFUSED, True
-            ),
+            Meaning(f"it refused a new trust list: {_KEPT}", False, _REFUSED, True),
         ),
         (r"trust list updated", Meaning("it took a new trust list", True, verdict=True)),
         (
