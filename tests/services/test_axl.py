@@ -349,6 +349,7 @@ def test_a_phone_with_lines_is_added_shown_kept_and_removed(furnished: World, tm
     assert [texts(rows, column) for column in ("name", "dn", "loc")] == [[NEW], ["4001"], ["Warsaw"]]
     furnished.ask("removePhone", f"<name>{NEW}</name>")
     assert NEW not in furnished.cluster.devices
+    assert furnished.cluster.details.differing() == {}
     assert furnished.fault("removePhone", f"<name>{NEW}</name>")[0] == 5007
     assert furnished.ask("getLine", named) is not None
     furnished.ask("addPhone", ADDED)  # nothing of the one that was removed comes back

@@ -207,7 +207,7 @@ class AxlPhones:
         self._keep(self._cluster.devices[name], self._cluster.details.of(name), changes)
 
     def _keep(self, device: Device, details: PhoneDetails, changes: Mapping[str, str]) -> None:
-        models = frozenset({device.model, *(one.model for one in self._cluster.devices.values())})
+        models = frozenset({device.model})
         for field, kind in _REFERS.items():
             value = changes.get(field, "")
             if value and value not in names(self._cluster.definition, kind, models):
