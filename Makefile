@@ -9,6 +9,8 @@ PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11; 
 	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { echo $$p; break; }; done)
 VENV := .venv
 BIN := $(VENV)/bin
+# Processes that run the tests. A third of the time a test waits, so one more than there are cores keeps those busy.
+WORKERS ?= $(shell echo $$(($$(getconf _NPROCESSORS_ONLN) + 1)))
 
 .PHONY: help setup demo test lint types bench picture lock programs clean
 help:  ## this list
@@ -33,7 +35,7 @@ programs:
 		kea-dhcp4-server kea-admin kea-ctrl-agent dnsmasq-base isc-dhcp-server sip-tester postgresql
 
 test: setup programs lint types  ## style, types and every test
-	@$(BIN)/python -m pytest $(PYTEST)
+	@$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal $(PYTEST)
 
 lint: setup
 	@$(BIN)/ruff check -q .

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import functools
 import itertools
-import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from unittest import mock
+
+from tests.lab.own import RUN, SHIFT
 
 from trustbridge import atomicfile
 from trustbridge.lab import founding
@@ -50,21 +51,20 @@ def definition(
         releases: of the clusters, in turn.
         phones: `home` names a cluster.
     """
-    run, shift = os.getpid() % 250, 8000 + (os.getpid() % 1500) * 10
     return LabDefinition(
         name="large",
         network=NetworkDefinition(
-            phones=f"127.{_FIRST_NETWORK - 2}.{run}.0",
-            dhcp=f"127.{_FIRST_NETWORK - 2}.{run}.1",
-            sftp=f"127.{_FIRST_NETWORK - 1}.{run}.1",
-            sftp_port=shift,
-            port_shift=shift,
+            phones=f"127.{_FIRST_NETWORK - 2}.{RUN}.0",
+            dhcp=f"127.{_FIRST_NETWORK - 2}.{RUN}.1",
+            sftp=f"127.{_FIRST_NETWORK - 1}.{RUN}.1",
+            sftp_port=SHIFT,
+            port_shift=SHIFT,
         ),
         clusters={
             f"c{number}": ClusterDefinition(
                 release=releases[(number - 1) % len(releases)],
                 security="mixed",
-                network=f"127.{_FIRST_NETWORK + number - 1}.{run}.0",
+                network=f"127.{_FIRST_NETWORK + number - 1}.{RUN}.0",
                 organisation=f"Site {number}",
                 domain=f"c{number}.example",
                 nodes=tuple(

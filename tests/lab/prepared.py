@@ -20,6 +20,8 @@ from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 import pytest
+from tests.lab.own import RUN as RUN
+from tests.lab.own import SHIFT as SHIFT
 
 from trustbridge import atomicfile
 from trustbridge.lab import founding
@@ -43,9 +45,6 @@ from trustbridge.trust.events import Outcome, Refusal
 T = TypeVar("T")
 Mode = Literal["non-secure", "mixed"]
 
-#: Part of every address and port, so that two test runs on one machine do not meet.
-RUN = os.getpid() % 250
-SHIFT = 8000 + (os.getpid() % 1500) * 10
 NOW = datetime(2026, 3, 1, 12, 0, 0, tzinfo=UTC)
 #: Services of a node, as `utils service list` names them.
 TVS, TFTP, HTTP = "Cisco Trust Verification Service", "Cisco Tftp", "Cisco Tftp (HTTP)"

@@ -62,6 +62,7 @@ async def start_pages(source: PageSource, *, port: int) -> PageServer:
     try:
         listener.setsockopt(socket.SOL_SOCKET, _SO_BINDTODEVICE, b"lo\0")
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # accepted sockets inherit it
         listener.bind(("", port))  # every address, of the loopback device alone
         listener.setblocking(False)
         server = await asyncio.start_server(serve, sock=listener, limit=MAX_REQUEST)

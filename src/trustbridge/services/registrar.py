@@ -209,6 +209,8 @@ async def start_registrar(
         )
     try:
         listening = socket.create_server((host, port), backlog=BACKLOG)
+        # Accepted sockets inherit it; asyncio sets it only on sockets made in another way.
+        listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     except OSError as error:
         raise port_taken("SIP over TLS" if tls else "SIP over TCP", host, port, error) from error
     try:
