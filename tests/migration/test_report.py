@@ -206,6 +206,7 @@ def test_how_it_is_undone(whole: Stage, told: Report) -> None:
         "trustbridge migrate rollback move --wave wave-1 --option150-done",
         "trustbridge migrate rollback move --wave wave-2 --option150-done",
         f"trustbridge migrate rollback move --phone {whole.name(9)} --option150-done",
+        "trustbridge devices undo source destination",
     ]
     # Not the pilot, which is back, nor 7 and 8, which were skipped. What failed after a reset turns as well.
     assert "the whole campaign: 54 phones" in [one.what for one in told.undo]

@@ -32,9 +32,8 @@ def undo(
         made.append(
             Undo(
                 f"devices created at {campaign.destination}: {len(devices)}",
-                (),
-                f"trustbridge deletes none. Delete them at {campaign.destination} when no phone is to move any more; "
-                "until then each may count there for a licence. Their names are in the JSON.",
+                (f"trustbridge devices undo {shlex.quote(campaign.source)} {shlex.quote(campaign.destination)}",),
+                "When their phones are back, and none is to move any more. It names what it would remove, and asks.",
             )
         )
     return tuple(made)
