@@ -177,6 +177,9 @@ def test_what_is_not_carried_is_told() -> None:
         "product specific configuration",
         "users associated with its lines: 1",
     )
+    for special, told in ((' special="false"', ()), (' special="true"', ("its own phone load",))):
+        load = f"<phone><name>SEP1</name><loadInformation{special}>sip88xx</loadInformation></phone>"
+        assert devices.parse_device(etree.fromstring(load)).left == told
     number = devices.parse_number(
         etree.fromstring(
             "<line><pattern>1</pattern><callForwardAll><destination>2</destination></callForwardAll><callForwardBusy>"

@@ -258,6 +258,8 @@ def test_nothing_is_created_unasked_and_a_taken_number_stands_against_lines(live
     shown = command("create", *MAPS, "--map", "css:National=National-WAW", "--yes")
     assert shown.exit_code == 0
     assert "Not carried: lines, without --lines; speed dials" in shown.stdout
+    assert "device pool: Warsaw -> WAW" in shown.stdout
+    assert "use for" not in shown.stderr
     assert live.destination.details.of(names[1]).lines == ()
     # What differs where it matters is told.
     other = Device(names[0], "CP-8861", 1, "WAW")

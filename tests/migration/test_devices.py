@@ -125,7 +125,14 @@ def test_translations_are_read_and_those_of_no_use_are_told() -> None:
     with pytest.raises(SettingsError, match="twice"):
         translations(["css:a=b", "css:a=c"])
     maps = translations(["device-pool:Warsaw=WAW", "css:Local=L", "partition:Internal=I", "location:Warsaw=x"])
-    assert unused(maps, [PHONE], NUMBERS) == ["location Warsaw"]
+    assert unused(maps, [PHONE], There({}), NUMBERS) == ["location Warsaw"]
+    lineless = replace(PHONE, lines=())
+    assert unused(maps, [lineless], There({}), {}) == [
+        "calling search space Local",
+        "partition Internal",
+        "location Warsaw",
+    ]
+    assert unused(maps, [lineless], There({PHONE.name: PHONE}), {}) == ["location Warsaw"]
 
 
 # Compared.

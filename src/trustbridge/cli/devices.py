@@ -280,7 +280,7 @@ async def _look(
 
     with screen.progress("Comparing phones") as told:
         both = await collect(source, destination, selection, sql=sql, maps=maps, progress=told)
-    for one in devices.unused(maps, both.sources, both.numbers):
+    for one in devices.unused(maps, both.sources, both.there, both.numbers):
         typer.echo(f"--map: no phone has a use for {one}", err=True)
     return devices.compare(
         both.sources,
@@ -318,7 +318,8 @@ async def _create(
             if not as_json:
                 console = screen.console()
                 devicesview.show_comparison(console, source, destination, found)
-                devicesview.show_fields(console, lines=lines)
+                if todo:
+                    devicesview.show_fields(console, lines=lines)
                 if settled:
                     console.print(f"An interrupted run has created {len(settled)} of them.", markup=False)
             if todo and not yes and not typer.confirm(f"Create {todo} phones at {destination} now?", err=True):
@@ -331,7 +332,8 @@ async def _create(
         screen.print_json(devicesview.done_json(done, blocked=blocked, settled=settled, **shown))
     else:
         devicesview.show_done(screen.console(), "created", "were there meanwhile", done)
-        typer.echo(f"The record: {record.folder}; undo: trustbridge devices undo {source} {destination}")
+        if record.exists:
+            typer.echo(f"The record: {record.folder}; undo: trustbridge devices undo {source} {destination}")
     if done.refused or blocked:
         raise typer.Exit(1)
 

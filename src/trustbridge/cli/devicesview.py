@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from rich.markup import escape
 
 from trustbridge.cli.screen import table
-from trustbridge.cucm.devices import device_json
+from trustbridge.cucm.devices import REFERENCES, device_json
 from trustbridge.migration.devices import CARRIED, CARRIED_LINES, NOT_CARRIED, Comparison, Standing, counted
 
 if TYPE_CHECKING:
@@ -56,7 +56,7 @@ def show_comparison(console: Console, source: str, destination: str, comparisons
                 one.name,
                 one.standing,
                 escape(f"{one.device.model}, {one.device.device_pool}"),
-                escape("\n".join(one.differences or one.against or one.notes)),
+                escape("\n".join([*_renamed(one), *(one.differences or one.against or one.notes)])),
             )
             for one in shown[:_LISTED]
         ]
@@ -64,7 +64,7 @@ def show_comparison(console: Console, source: str, destination: str, comparisons
         caption = f"and {left} more: --json has all" if left > 0 else ""
         title = escape(f"Phones of {source} at {destination}")
         console.print(
-            table(title, ("phone", "", "at the source", "why, or what is not carried"), rows, caption=caption)
+            table(title, ("phone", "", "at the source", "why, and what is not carried"), rows, caption=caption)
         )
     counts = counted(comparisons)
     console.print(
@@ -73,6 +73,14 @@ def show_comparison(console: Console, source: str, destination: str, comparisons
         f"{counts[Standing.BLOCKED]} are missing and can't be.",
         markup=False,
     )
+
+
+def _renamed(one: Comparison) -> list[str]:
+    """Names that are others at the destination."""
+    if one.wanted is None:
+        return []
+    pairs = [(kind, getattr(one.device, name), getattr(one.wanted, name)) for name, _, kind in REFERENCES]
+    return [f"{kind}: {old} -> {new}" for kind, old, new in pairs if new and old != new]
 
 
 def show_fields(console: Console, *, lines: bool) -> None:

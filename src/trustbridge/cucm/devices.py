@@ -161,7 +161,6 @@ _LISTS_LEFT: Final = (
 )
 #: Settings of a phone that are not carried: element, words.
 _SETTINGS_LEFT: Final = (
-    ("loadInformation", "its own phone load"),
     ("commonDeviceConfigName", "common device configuration"),
     ("mediaResourceListName", "media resource group list"),
     ("automatedAlternateRoutingCssName", "AAR calling search space"),
@@ -228,6 +227,10 @@ def _left(element: etree._Element, values: Mapping[str, str]) -> list[str]:
         if count:
             found.append(f"{words}: {count}")
     found += [words for tag, words in _SETTINGS_LEFT if values.get(tag)]
+    load = soap.child(element, "loadInformation")
+    # `special="false"` is the default load of its model, told for every phone.
+    if load is not None and values.get("loadInformation") and load.get("special", "true").lower() in _TRUE:
+        found.append("its own phone load")
     if values.get("enableExtensionMobility", "").lower() in _TRUE:
         found.append("extension mobility")
     product_specific = soap.child(element, "vendorConfig")

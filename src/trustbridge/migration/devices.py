@@ -158,12 +158,18 @@ def translated_number(number: DirectoryNumber, maps: Translations) -> DirectoryN
     )
 
 
-def unused(maps: Translations, sources: Iterable[DeviceDetails], numbers: Numbers) -> list[str]:
-    """Translations that no phone has a use for, in words: a name that is mistyped translates nothing."""
+def unused(maps: Translations, sources: Sequence[DeviceDetails], there: There, numbers: Numbers) -> list[str]:
+    """Translations that no phone has a use for, in words: a name that is mistyped translates nothing.
+
+    Lines are read of phones that the destination does not know. Where it knows some, nothing is said of what only lines
+    name.
+    """
     used = {(kind, getattr(device, name)) for device in sources for name, _, kind in REFERENCES}
     used |= {(Kind.PARTITION, line.partition) for device in sources for line in device.lines}
     used |= {(Kind.CSS, number.css) for number in numbers.values()}
-    return [f"{kind} {old}" for kind, old in maps if (kind, old) not in used]
+    some_known = any(device.name in there.devices for device in sources)
+    silent = (Kind.PARTITION, Kind.CSS) if some_known else ()
+    return [f"{kind} {old}" for kind, old in maps if (kind, old) not in used and kind not in silent]
 
 
 def compare(
