@@ -16,7 +16,7 @@ from tests.migration.surveyed import surveyed
 
 from trustbridge.cucm.model import CallManagerGroup, PhoneInfo, PhoneStatus, ServiceStatus, TrustedCertificate
 from trustbridge.migration.check import Checked, check
-from trustbridge.migration.checkseen import Observed, OldTls, hashes_of, names_of
+from trustbridge.migration.checkseen import Observed, OldTls, SftpSet, hashes_of, names_of
 from trustbridge.migration.findings import Finding, Severity
 from trustbridge.migration.goals import goals_of
 from trustbridge.migration.phonefacts import PhoneFacts
@@ -45,6 +45,8 @@ class Move:
     surveys: dict[str, ClusterSurvey] = field(default_factory=dict)
     releases: dict[str, str] = field(default_factory=dict)
     gaps: list[Gap] = field(default_factory=list)
+    firmware: dict[str, dict[str, bool]] = field(default_factory=dict)
+    sftp: dict[str, SftpSet] = field(default_factory=dict)
     pages: bool = True
     unread: bool = False
 
@@ -99,6 +101,8 @@ class Move:
             phones=None if self.unread else tuple(self.phones),
             devices=None if self.unread else self.devices,
             old_tls=self.old_tls,
+            firmware=self.firmware,
+            sftp=self.sftp,
             pages=self.pages,
             gaps=tuple(self.gaps),
         )
@@ -453,6 +457,19 @@ def test_without_phones_nothing_is_said_of_them() -> None:
     assert not {"TB122", "TB151", "TB161"} & {one.id for one in found.findings}
 
 
+def test_firmware_that_a_tftp_node_lacks() -> None:
+    move = Move.ready()
+    for number in (0, 1):
+        move.devices[name_of(number)] = PhoneInfo(name_of(number), "Cisco 8841", load="sip88xx.1")
+    move.firmware = {"sip88xx.1": {"new-pub": True, "new-sub": True}, "other": {"new-pub": False}}
+    assert not told(move.checked(), "TB153")
+    move.firmware["sip88xx.1"]["new-sub"] = False
+    (one,) = told(move.checked(), "TB153")
+    assert one.severity is Severity.WARN
+    assert f"no sip88xx.1.loads at {NEW}/new-sub" in one.evidence
+    assert f"These 2 phones will ask for it in vain there: {name_of(0)}, {name_of(1)}." in one.consequence
+
+
 def test_without_the_destinations_devices_nobody_is_missing_there() -> None:
     move = Move.ready()
     seen = replace(move.observed(), devices=None)
@@ -575,6 +592,19 @@ def test_what_an_exchange_would_stop_at_is_told_and_asking_for_consent_is_no_hin
     assert not told(later, "TB145")
 
 
+def test_servers_that_exchanges_of_ours_have_set() -> None:
+    move = Move.ready()
+    old, new = surveyed(OLD, release="12.5.1"), surveyed(NEW, release="12.5.1")
+    move.sftp = {name: SftpSet("sftp://bulk@a:22/x", "one", NOW) for name in (OLD, NEW)}
+    assert not told(_surveyed(move, old, new), "TB144")
+    move.sftp[NEW] = SftpSet("sftp://bulk@a:22/y", "two", NOW)
+    (one,) = told(_surveyed(move, old, new), "TB144")
+    assert (one.severity, one.subject) == (Severity.WARN, f"{OLD} and {NEW}")
+    assert f"{NEW}: sftp://bulk@a:22/y, by exchange two at {NOW:%Y-%m-%d %H:%M} UTC" in one.evidence
+    del move.sftp[OLD]
+    assert not told(_surveyed(move, old, new), "TB144")
+
+
 def test_a_long_key_is_told_once_with_the_file_it_signs() -> None:
     long = identity_of(NEW, f"{NEW}1", Unit.ITLRECOVERY, key="rsa4096")
     new = surveyed(NEW, release="12.0.1", identities=[long])
@@ -593,8 +623,11 @@ def test_a_long_key_is_told_once_with_the_file_it_signs() -> None:
 
 def test_after_the_exchange_nothing_is_to_be_consolidated() -> None:
     old, new = surveyed(OLD, release="9.1.2"), surveyed(NEW, release="12.5.1")
-    missing = _surveyed(Move.ready(), old, new)
+    move = Move.ready()
+    move.sftp = {name: SftpSet(f"sftp://bulk@{name}:22/x", name, NOW) for name in (OLD, NEW)}
+    missing = _surveyed(move, old, new)
     assert told(missing, "TB143")
+    assert told(missing, "TB144")
 
     surveys = {OLD: old, NEW: new}
     held = {name: list(one.trusted) for name, one in surveys.items()}
@@ -608,8 +641,8 @@ def test_after_the_exchange_nothing_is_to_be_consolidated() -> None:
         name: dataclasses.replace(one, trusted=tuple(held[name]), capf_trust=capf[name])
         for name, one in surveys.items()
     }
-    whole = _surveyed(Move.ready(), done[OLD], done[NEW])
-    assert not {"TB143", "TB145"} & {one.id for one in whole.findings}
+    whole = _surveyed(move, done[OLD], done[NEW])
+    assert not {"TB143", "TB144", "TB145"} & {one.id for one in whole.findings}
 
 
 def test_what_emcc_lacks_is_told_when_it_is_asked_for() -> None:

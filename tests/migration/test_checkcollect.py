@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import ssl
+from collections import Counter
 from collections.abc import AsyncIterator, Sequence
 from functools import partial
 from typing import Any, cast
@@ -191,6 +192,71 @@ def test_what_a_cluster_does_not_tell_is_a_gap(
         assert getattr(seen, unknown) is None
     pair[1].broken["phones"] = DOWN
     assert observed(pair, pages=False).devices is None
+
+
+def test_what_was_read_for_the_proof_is_not_read_again(
+    pair: tuple[Whole, Whole], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: Counter[str] = Counter()
+    identities = Whole.identities
+
+    async def counted(cluster: Whole, node: str) -> Any:
+        asked[node] += 1
+        return await identities(cluster, node)
+
+    monkeypatch.setattr(Whole, "identities", counted)
+    seen = observed(pair, pages=False)
+    assert asked == Counter(["old-pub", "old-sub", "new-pub", "new-sub"])
+    assert seen.surveys is not None
+    for name, found in seen.surveys.items():
+        assert {one.certificate for one in found.identities} == {
+            one.certificate for one in seen.trust.clusters[name].identities
+        }
+    # One that could not be read then is asked once more: another way may be open by now.
+    pair[0].broken["identities", "old-sub"] = DOWN
+    asked.clear()
+    assert observed(pair, pages=False).surveys is None
+    assert asked["old-sub"] == 2
+    assert asked["old-pub"] == 1
+
+
+class Loaded(Whole):
+    """Whose devices are to load these."""
+
+    loads: tuple[str, ...] = ()
+
+    async def phones(self) -> AsyncIterator[PhoneInfo]:
+        for number, load in enumerate(self.loads):
+            yield PhoneInfo(f"SEP{number:012X}", "Cisco 8841", load=load)
+
+
+def test_firmware_is_looked_for_on_each_tftp_node(monkeypatch: pytest.MonkeyPatch) -> None:
+    there = {"new-pub": {"new.loads"}, "new-sub": set()}
+    asked: Counter[tuple[str, str]] = Counter()
+
+    async def over(entry: Any, node: str, host: str, name: str, patience: Any) -> bytes | None:
+        if name.endswith(".sgn"):
+            return None
+        asked[node, name] += 1
+        if name == "dark.loads":
+            raise DOWN
+        return b"" if name in there[node] else None
+
+    for place in ("phonecollect.over_http", "firmware.over_http", "firmware.over_tftp"):
+        monkeypatch.setattr(f"trustbridge.migration.{place}", over)
+    stage = Stage.exchanged()
+    clusters = (Loaded(stage, OLD), Loaded(stage, NEW))
+    clusters[0].loads = ("x", "x", "x")
+    clusters[1].loads = ("new", "dark", "", "of nobody that comes")
+    seen = observed(clusters, pages=False)
+    assert seen.firmware == {"new": {"new-pub": True, "new-sub": False}}
+    assert asked["new-sub", "new.loads"] == 2  # over HTTP, and over TFTP
+    assert {gap.where for gap in seen.gaps if gap.what == "whether it has the firmware dark"} == {
+        f"{NEW}/new-pub",
+        f"{NEW}/new-sub",
+    }
+    monkeypatch.setattr(checkcollect, "_LOADS", 1)
+    assert any("1 that most phones" in gap.why for gap in observed(clusters, pages=False).gaps)
 
 
 def test_services_that_do_not_tell_since_when(pair: tuple[Whole, Whole]) -> None:

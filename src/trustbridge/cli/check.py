@@ -84,9 +84,16 @@ def check(
 
 async def _observed(source: str, destination: str, pages: bool, emcc: bool, page_port: int) -> Observed:
     from trustbridge.cli import screen
-    from trustbridge.cli.opened import opened
+    from trustbridge.cli.opened import opened, state_folder
     from trustbridge.migration.checkcollect import observe
+    from trustbridge.migration.checkrecords import servers_set
+    from trustbridge.migration.exchangerecord import exchanges
 
+    try:
+        sftp = servers_set(exchanges(state_folder() / "exchanges"))
+    except SettingsError as error:  # a record that can't be read says nothing about phones
+        typer.echo(f"{error.message}; TB144 is not judged", err=True)
+        sftp = {}
     async with opened((source, destination)) as clusters:
         with screen.progress("Checking") as progress:
             return await observe(
@@ -94,6 +101,7 @@ async def _observed(source: str, destination: str, pages: bool, emcc: bool, page
                 clusters[destination],
                 pages=pages,
                 emcc=emcc,
+                sftp=sftp,
                 progress=progress,
                 page_port=page_port,
             )

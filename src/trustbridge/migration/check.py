@@ -145,6 +145,7 @@ def _of_exchange(seen: Observed, proof: Proof, now: datetime) -> Iterator[Findin
     pairs = [(seen.source, seen.destination)]
     # As if by bulk: that way everything is judged which may keep either way from working. No server is named.
     plan = plan_exchange(surveys, pairs, tuple(BulkType), now=now, method=Method.BULK, sftp="bulk")
+    yield from _sftp(seen, bool(plan.missing))
     told = {one.subject.partition("/")[0] for one in proof.findings if one.id == "TB132"}
     for one in plan.findings:
         if one.id == "TB143" and not plan.missing:
@@ -152,6 +153,18 @@ def _of_exchange(seen: Observed, proof: Proof, now: datetime) -> Iterator[Findin
         if one.id == "TB132" and one.subject.partition("/")[0] in told:
             continue  # seen on the file itself
         yield replace(one, severity=_OF_THE_EXCHANGE.get(one.id, one.severity))
+
+
+def _sftp(seen: Observed, missing: bool) -> Iterator[Finding]:
+    """TB144: servers that exchanges of ours have set; what somebody set since, no publisher tells."""
+    here, there = seen.sftp.get(seen.source), seen.sftp.get(seen.destination)
+    if not missing or here is None or there is None or here.server == there.server:
+        return
+    told = "; ".join(
+        f"{name}: {one.server}, by exchange {one.exchange} at {one.at:%Y-%m-%d %H:%M} UTC"
+        for name, one in ((seen.source, here), (seen.destination, there))
+    )
+    yield finding("TB144", Severity.WARN, f"{seen.source} and {seen.destination}", told)
 
 
 def _of_releases(seen: Observed) -> Iterator[Finding]:

@@ -9,12 +9,14 @@ from __future__ import annotations
 import asyncio
 import ssl
 import warnings
-from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from collections import Counter
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from functools import lru_cache
 from typing import Any, Final, TypeVar
 
 from trustbridge.clients.ask import ask_tvs
 from trustbridge.cucm.cluster import Cluster
+from trustbridge.cucm.https import Patience
 from trustbridge.cucm.model import PhoneInfo, ServiceStatus
 from trustbridge.errors import (
     AuthenticationRefused,
@@ -25,11 +27,12 @@ from trustbridge.errors import (
     Unreachable,
 )
 from trustbridge.eventloop import together
-from trustbridge.migration.checkseen import Observed, OldTls, model_of
+from trustbridge.migration.checkseen import Observed, OldTls, SftpSet, model_of
+from trustbridge.migration.firmware import has_firmware
 from trustbridge.migration.phonecollect import PAGE_PORT, collect_phones
 from trustbridge.migration.phonefacts import PhoneFacts
 from trustbridge.migration.proofcollect import DEVICE, TVS_PATIENCE, collect
-from trustbridge.migration.proofseen import ClusterSeen, Gap
+from trustbridge.migration.proofseen import ClusterSeen, Gap, NodeSeen
 from trustbridge.migration.survey import ClusterSurvey, survey
 from trustbridge.wire.tvs import TvsMessage, query_request
 
@@ -40,6 +43,9 @@ Progress = Callable[[str, int, int], None]
 
 #: Nodes that are asked at the same time.
 _NODES_AT_ONCE: Final = 8
+#: Firmware that is looked for: so many kinds, those of most phones. What a node is given to tell whether it has one.
+_LOADS: Final = 20
+_FILE: Final = Patience(connect=5.0, answer=10.0)
 #: What OpenSSL says where it is itself that speaks no TLS 1.0.
 _OURS: Final = frozenset({"NO_PROTOCOLS_AVAILABLE", "NO_CIPHERS_AVAILABLE", "VERSION_TOO_LOW"})
 
@@ -54,6 +60,7 @@ async def observe(
     *,
     pages: bool = True,
     emcc: bool = False,
+    sftp: Mapping[str, SftpSet] | None = None,
     progress: Progress = _quiet,
     page_port: int = PAGE_PORT,
     patience: float = TVS_PATIENCE,
@@ -63,6 +70,7 @@ async def observe(
     Args:
         pages: read the web pages of the source's phones, too.
         emcc: also read what Extension Mobility Cross Cluster is judged by.
+        sftp: which SFTP server was set on clusters, see `checkrecords`: they do not tell.
         page_port: of the phones' web servers.
         patience: seconds for one question to a TVS.
 
@@ -87,7 +95,9 @@ async def observe(
     surveys: list[ClusterSurvey | None] = []
     for cluster in clusters.values():
         progress(f"{cluster.name}: what an exchange would find", len(surveys), len(clusters))
-        work = survey(cluster, capf_trust=True)
+        read = trust.clusters[cluster.name].nodes
+        own = {node.name: node.identities for node in read if node.identities is not None}
+        work = survey(cluster, capf_trust=True, known=own)
         surveys.append(await tried(cluster, "certificates for an exchange", work, essential=False))
     services = await _services(clusters, trust.clusters, gaps, progress)
     decides = "; which phones strand is not known without"
@@ -100,6 +110,7 @@ async def observe(
         for node, one in old_tls.items()
         if one.accepted is None
     ]
+    firmware = await _firmware(destination, trust.clusters[destination.name], phones or [], known or {}, gaps, progress)
     found = [one for one in surveys if one is not None]
     return Observed(
         source.name,
@@ -110,6 +121,8 @@ async def observe(
         phones=None if phones is None else tuple(phones),
         devices=known,
         old_tls=old_tls,
+        firmware=firmware,
+        sftp={} if sftp is None else dict(sftp),
         pages=pages,
         gaps=tuple(gaps),
     )
@@ -147,6 +160,41 @@ async def _services(
         progress(f"services of {name}/{node}", len(found), len(places))
 
     await together(*(one(name, node) for name, node in places))
+    return found
+
+
+# Firmware.
+
+
+async def _firmware(
+    cluster: Cluster,
+    seen: ClusterSeen,
+    phones: Sequence[PhoneFacts],
+    devices: Mapping[str, PhoneInfo],
+    gaps: list[Gap],
+    progress: Progress,
+) -> dict[str, dict[str, bool]]:
+    """Whether the destination's TFTP nodes have the firmware that its database names for the phones that come."""
+    coming = [devices[phone.name] for phone in phones if phone.name in devices]
+    loads = [load for load, _ in Counter(one.load for one in coming if one.load).most_common()]
+    if len(loads) > _LOADS:
+        what = f"firmware {', '.join(loads[_LOADS : _LOADS + 3])} and what else fewer phones are to load"
+        gaps.append(Gap(cluster.name, "", what, f"only the {_LOADS} that most phones are to load were looked for"))
+    nodes = [node for node in seen.nodes if any(file.of_itl for file in node.files or ())]
+    found: dict[str, dict[str, bool]] = {}
+    gate = asyncio.Semaphore(_NODES_AT_ONCE)
+
+    async def one(load: str, node: NodeSeen) -> None:
+        async with gate:
+            try:
+                there = await has_firmware(cluster.entry, node.name, node.address, load, _FILE)
+            except TrustbridgeError as error:
+                gaps.append(Gap(cluster.name, node.name, f"whether it has the firmware {load}", error.message))
+                return
+        found.setdefault(load, {})[node.name] = there
+        progress(f"firmware at {cluster.name}/{node.name}", len(found), len(loads))
+
+    await together(*(one(load, node) for load in loads[:_LOADS] for node in nodes))
     return found
 
 

@@ -9,6 +9,7 @@ from typing import Final
 from trustbridge.cucm.ris import BATCH, CALLS_A_MINUTE
 from trustbridge.migration.checkseen import AT_WORK, Observed, counted, hashes_of, model_of, these
 from trustbridge.migration.findings import KINDS, Finding, Severity, finding
+from trustbridge.migration.firmware import SUFFIX
 from trustbridge.migration.phonecollect import model_named_by
 from trustbridge.migration.phonefacts import PhoneFacts
 from trustbridge.migration.proofseen import ClusterSeen, Gap
@@ -219,6 +220,24 @@ def _devices(seen: Observed, phones: Phones) -> Iterator[Finding]:
     )
 
 
+def _firmware(seen: Observed, phones: Phones) -> Iterator[Finding]:
+    """TB153: firmware that the destination's database names for phones, and a TFTP node of it lacks."""
+    devices = seen.devices or {}
+    for load, nodes in seen.firmware.items():
+        lacking = sorted(node for node, there in nodes.items() if not there)
+        if lacking:
+            concerned = [phone for phone in phones if phone.name in devices and devices[phone.name].load == load]
+            where = ", ".join(f"{seen.destination}/{node}" for node in lacking)
+            yield from _one_finding(
+                "TB153",
+                Severity.WARN,
+                seen,
+                concerned,
+                f"{seen.destination} names firmware {load} for {counted(concerned)}; no {load}{SUFFIX} at {where}",
+                "will ask for it in vain there",
+            )
+
+
 def _unknown(seen: Observed, phones: Phones) -> Iterator[Finding]:
     """TB161: phones nobody can say anything about; only where their pages were asked for."""
     if not seen.pages:
@@ -254,6 +273,7 @@ _RULES: Final[tuple[Callable[[Observed, Phones], Iterator[Finding]], ...]] = (
     _old_models,
     _option150,
     _devices,
+    _firmware,
     _unknown,
     _size,
 )

@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Final
 
 from trustbridge.cucm.model import PhoneInfo, PhoneStatus, Release, ServiceStatus
@@ -39,6 +40,20 @@ class OldTls:
 
 
 @dataclass(frozen=True, slots=True)
+class SftpSet:
+    """The SFTP server of bulk certificate management that an exchange of ours has set on a cluster, and when.
+
+    Attributes:
+        server: as people write it, without its password.
+        exchange: by its name.
+    """
+
+    server: str
+    exchange: str
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True)
 class Observed:
     """All of it, for a move from `source` to `destination`.
 
@@ -49,6 +64,8 @@ class Observed:
         phones: of the source; None where they could not be read.
         devices: what the destination's database knows, by phone; None where it could not be read.
         old_tls: by node of the source; nodes that were not tried are not in it.
+        firmware: that phones are to load at the destination, by its name and by TFTP node: whether it is there.
+        sftp: by cluster; clusters on which no exchange of ours set one are not in it.
         pages: whether the phones' pages were looked at.
         gaps: what could not be looked at, besides those of `trust`.
     """
@@ -61,6 +78,8 @@ class Observed:
     phones: tuple[PhoneFacts, ...] | None = None
     devices: Mapping[str, PhoneInfo] | None = None
     old_tls: Mapping[str, OldTls] = field(default_factory=dict)
+    firmware: Mapping[str, Mapping[str, bool]] = field(default_factory=dict)
+    sftp: Mapping[str, SftpSet] = field(default_factory=dict)
     pages: bool = False
     gaps: tuple[Gap, ...] = ()
 

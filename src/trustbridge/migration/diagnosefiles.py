@@ -12,7 +12,8 @@ from trustbridge.cucm.model import ClusterEntry, NodeInfo, TrustListFileInfo
 from trustbridge.cucm.nodefiles import over_http, over_tftp
 from trustbridge.errors import TrustbridgeError
 from trustbridge.eventloop import together
-from trustbridge.migration.diagnoseseen import FIRMWARE, ClusterView, ConfigurationFile, NotSeen, configuration_file
+from trustbridge.migration.diagnoseseen import ClusterView, ConfigurationFile, NotSeen, configuration_file
+from trustbridge.migration.firmware import has_firmware
 from trustbridge.migration.proofseen import ServedFile, served_file
 
 #: Of `nodefiles`: over HTTP, or over TFTP.
@@ -92,11 +93,9 @@ async def _with_firmware(
     if not load:
         return file
     try:
-        for get in (over_http, over_tftp):
-            if await get(cluster.entry, file.node, host, f"{load}{FIRMWARE}", wait) is not None:
-                return replace(file, firmware=True)
+        there = await has_firmware(cluster.entry, file.node, host, load, wait)
     except TrustbridgeError as error:
         what = f"whether it has the firmware {load}"
         noted(NotSeen(f"{cluster.name}/{file.node}", what, error.message, error.hint))
         return file
-    return replace(file, firmware=False)
+    return replace(file, firmware=there)

@@ -7,9 +7,10 @@ from dataclasses import replace
 from typing import Final
 
 from trustbridge.migration.diagnosemessages import meaning_of
-from trustbridge.migration.diagnoseseen import FIRMWARE, ClusterView, MoveSeen, PhoneSeen
+from trustbridge.migration.diagnoseseen import ClusterView, MoveSeen, PhoneSeen
 from trustbridge.migration.diagnosevalues import Standing
 from trustbridge.migration.findings import KINDS, Finding, Severity, finding, worst_first
+from trustbridge.migration.firmware import SUFFIX
 from trustbridge.migration.phonecollect import model_named_by
 from trustbridge.migration.predictvalues import Forecast, Prediction
 
@@ -188,6 +189,6 @@ def _firmware(seen: PhoneSeen, view: ClusterView) -> Iterator[Finding]:
             if (meaning := meaning_of(message.text)) is not None and "TB153" in meaning.findings
         ]
         nodes = ", ".join(one.node for one in lacking)
-        absent = f"{nodes} serve{'s' * (len(lacking) == 1)} no {load}{FIRMWARE}"
+        absent = f"{nodes} serve{'s' * (len(lacking) == 1)} no {load}{SUFFIX}"
         evidence = "; ".join([f"{first.name} names firmware {load}, and {absent}", *said[-1:]])
         yield finding("TB153", Severity.WARN, f"{view.name}/{first.node}", evidence)

@@ -27,8 +27,6 @@ from trustbridge.trust.configuration import Configuration
 from trustbridge.trust.lists import check_signature
 from trustbridge.wire import signedfile
 
-#: What phones ask for to learn what firmware consists of: `loadInformation` and this. UNVERIFIED for the oldest models.
-FIRMWARE = ".loads"
 #: States in which a Unified CM serves a phone.
 AT_WORK = (PhoneStatus.REGISTERED, PhoneStatus.PARTIALLY_REGISTERED)
 

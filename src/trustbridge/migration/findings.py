@@ -246,8 +246,8 @@ KINDS: Final[Mapping[str, Kind]] = MappingProxyType(
         ),
         "TB144": Kind(
             "a cluster's export is not where the others' are",
-            "It is missing from the consolidation.",
-            "One server, one directory for all clusters.",
+            "It is missing from the consolidation that somebody does in the page.",
+            "One server, one directory for all clusters: `trustbridge exchange run` sets the same on all of them.",
         ),
         "TB145": Kind(
             "the import restarts phones",
@@ -288,6 +288,11 @@ KINDS: Final[Mapping[str, Kind]] = MappingProxyType(
             "the other cluster's CAPF certificate is not in CAPF-trust",
             "Phones with an LSC of that cluster do not register securely.",
             "Upload it to CAPF-trust on every node, or issue new LSCs.",
+        ),
+        "TB153": Kind(
+            "the firmware that phones are told to load is not on the TFTP server",
+            "Phones ask for it again and again, and loop upgrading or stay on what they have.",
+            "Install the firmware on every TFTP node and restart Cisco Tftp there, or name a load that is there.",
         ),
         "TB154": Kind(
             "the signer of the file is no certificate of the cluster",

@@ -83,12 +83,17 @@ class ClusterSurvey:
 
 
 async def survey(
-    cluster: ClusterReads, *, capf_trust: bool = False, progress: Callable[[str], None] = lambda what: None
+    cluster: ClusterReads,
+    *,
+    capf_trust: bool = False,
+    known: Mapping[str, tuple[NodeIdentity, ...]] | None = None,
+    progress: Callable[[str], None] = lambda what: None,
 ) -> ClusterSurvey:
     """Read what an exchange has to know of a cluster; changes nothing.
 
     Args:
         capf_trust: read CAPF-trust of every node, too, if the cluster is in mixed mode.
+        known: identities of nodes that were read a moment ago, by their name; they are not read again.
         progress: told each node that has been read.
 
     Raises:
@@ -101,6 +106,8 @@ async def survey(
     gate = asyncio.Semaphore(_AT_ONCE)
 
     async def identities_of(node: NodeInfo) -> tuple[NodeIdentity, ...]:
+        if known is not None and node.name in known:
+            return known[node.name]
         async with gate:
             found = await cluster.identities(node.name)
         progress(f"{cluster.name}/{node.name}")
