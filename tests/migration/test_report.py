@@ -14,16 +14,16 @@ from tests.migration.campaignworld import DESTINATION, SOURCE
 from tests.migration.reportstage import MODELS, Stage, told, whole
 from tests.storage.databases import NOW, engine, phone_names, planned, server, url
 
-from trustbridge.migration.campaignphone import PhoneState
+from trustbridge.migration.campaignphone import KINDS, PhoneState
 from trustbridge.migration.predictvalues import Forecast
 from trustbridge.migration.report import alike, report
 from trustbridge.migration.reportcourse import TURNED, Courses
-from trustbridge.migration.reportvalues import Group, Outcome, Pace, Report, ReportPhone
+from trustbridge.migration.reportvalues import GROUPS, Group, Outcome, Pace, Report, ReportPhone
 from trustbridge.migration.reportwords import span
 from trustbridge.storage.campaignrecords import JournalRecord, ScopeRecord
 from trustbridge.storage.campaigns import Campaigns
 from trustbridge.storage.campaignsnapshot import snapshot
-from trustbridge.storage.models import CampaignState, Direction, ScopeState
+from trustbridge.storage.models import CampaignState, Direction, Kind, ScopeState
 
 __all__ = ["engine", "server", "told", "url", "whole"]
 
@@ -212,6 +212,16 @@ def test_how_it_is_undone(whole: Stage, told: Report) -> None:
     assert "the whole campaign: 54 phones" in [one.what for one in told.undo]
 
 
+def test_what_is_to_go_back_already_is_not_undone_again(whole: Stage) -> None:
+    with snapshot(whole.campaigns, "move") as seen:
+        phones = [replace(phone, wanted=Direction.BACK) if phone.wave == "wave-2" else phone for phone in seen.phones]
+        found = report(seen.campaign, seen.waves, phones, seen.journal(), NOW)
+    what = [one.what for one in found.undo]
+    assert "the whole campaign: 28 phones" in what
+    assert "wave-1: 28 of its 30 phones" in what
+    assert not [one for one in what if one.startswith("wave-2")]
+
+
 def test_a_campaign_that_changed_option_150_itself_changes_it_back(whole: Stage) -> None:
     scope = ScopeRecord(
         1, whole.campaign.id, (), "kea", "unix:/run/kea", "", "subnet 1", ("10.2.0.1",), ScopeState.APPLIED,
@@ -234,6 +244,13 @@ def test_a_campaign_that_changed_option_150_itself_changes_it_back(whole: Stage)
 def _entry(number: int, event: str, **more: object) -> JournalRecord:
     values: dict[str, object] = {"wave": None, "phone": None, "step": None, "before": "", "after": "", "reason": ""}
     return JournalRecord(number, NOW, "by", event, **{**values, "evidence": (), **more})  # type: ignore[arg-type]
+
+
+def test_every_state_counts_somewhere() -> None:
+    assert set(GROUPS) == set(PhoneState)
+    kinds = {Kind.HELD: {Group.HELD}, Kind.UNDER_WAY: {Group.UNDER_WAY}, Kind.FAILED: {Group.FAILED}}
+    for state, group in GROUPS.items():
+        assert group in kinds.get(KINDS[PhoneState(state)], set(Group))
 
 
 def test_nothing_has_happened(tmp_path: Path) -> None:
@@ -266,6 +283,28 @@ def test_entries_that_are_missing_or_double_do_no_harm(whole: Stage) -> None:
             found = report(seen.campaign, seen.waves, seen.phones, one, NOW)
             assert all(sum(point.counts) == 60 and min(point.counts) >= 0 for point in found.curve)
             assert found.groups[Group.MOVED] == 48
+
+
+def test_who_was_never_reset_is_held_against_nothing(whole: Stage) -> None:
+    """Its reset was not sent after all, and then a rule skipped it."""
+    path = ["planned", "waiting", "ready", "reset requested", "ready", "waiting", "skipped"]
+    name = whole.name(9)
+    with snapshot(whole.campaigns, "move") as seen:
+        journal = [entry for entry in seen.journal() if entry.phone != name]
+        journal += [
+            _entry(number, "state", phone=name, before=before, after=after)
+            for number, (before, after) in enumerate(pairwise(path))
+        ]
+        phone = of(report(seen.campaign, seen.waves, seen.phones, journal, NOW), name)
+    assert (phone.outcome, phone.surprise, phone.trip.requested) == (Outcome.UNTRIED, "", None)
+
+
+def test_who_is_to_be_tried_again_is_not_at_its_end(whole: Stage) -> None:
+    with snapshot(whole.campaigns, "move") as seen:
+        phones = [replace(phone, again=phone.name == whole.name(1)) for phone in seen.phones]
+        found = report(seen.campaign, seen.waves, phones, seen.journal(), NOW)
+    assert whole.name(1) not in {phone.record.name for phone in found.surprises}
+    assert of(found, whole.name(1)).outcome is Outcome.UNTRIED
 
 
 def test_a_reset_that_was_not_sent_begins_no_way() -> None:

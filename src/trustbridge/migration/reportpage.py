@@ -45,6 +45,13 @@ MARK: Final = {
     Group.SKIPPED: "–",
     Group.HELD: "·",
 }
+#: Limits of a campaign, as `migrate plan` calls them.
+_LIMITS: Final = {
+    "resets_a_minute": "resets a minute",
+    "under_way": "phones under way",
+    "tvs": "phones that ask one TVS",
+    "failures": "share of a wave that may fail",
+}
 
 
 def as_html(report: Report) -> str:
@@ -60,8 +67,8 @@ def as_html(report: Report) -> str:
         groups=list(Group),
         outcomes=list(Outcome),
         findings={one: KINDS[one] for one in report.findings},
+        limits={_LIMITS.get(name, name): value for name, value in report.campaign.settings.get("limits", {}).items()},
         inline=INLINE,
-        listed=report.phones if len(report.phones) <= INLINE else (),
         curve=_thinned(curve),
         drawn=[group for place, group in enumerate(Group) if any(point.counts[place] for point in curve)],
         shares=_drawn(_shares(report)),
