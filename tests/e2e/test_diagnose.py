@@ -17,7 +17,8 @@ from tests.lab.prepared import TVS, LiveLab, phones
 from typer.testing import CliRunner
 
 from trustbridge.cli import app
-from trustbridge.cucm.credentials import Credentials
+from trustbridge.cucm.credentials import Credentials, Secret
+from trustbridge.cucm.https import Patience
 from trustbridge.errors import TrustbridgeError
 from trustbridge.lab import statuspages
 from trustbridge.lab.definition import GroupDefinition
@@ -33,15 +34,19 @@ MOVE = ("--source", SOURCE, "--destination", DESTINATION)
 
 
 class Shell:
-    """`trustbridge diagnose` with a state folder of its own."""
+    """`trustbridge diagnose` with a state folder of its own; of one cluster a password may be missing, or wrong."""
 
-    def __init__(self, live: LiveLab, state: Path, *, without_app: str = "") -> None:
+    def __init__(self, live: LiveLab, state: Path, *, without_app: str = "", wrong_app: str = "") -> None:
         self.environment = {"TRUSTBRIDGE_STATE_FOLDER": str(state)}
         self._port = str(live.lab.ports.web)
         for held in live.lab.clusters.values():
             Inventory(state).add(entry_of(held))
             known = credentials_of(held)
-            PasswordFile(state).keep(held.name, Credentials(os=known.os) if held.name == without_app else known)
+            if held.name == without_app:
+                known = Credentials(os=known.os)
+            elif held.name == wrong_app:
+                known = Credentials(os=known.os, app=Secret("wrong"))
+            PasswordFile(state).keep(held.name, known)
 
     def __call__(self, *arguments: str, code: int = 0) -> str:
         wanted = ["diagnose", *arguments, "--page-port", self._port]
@@ -238,7 +243,20 @@ def test_what_can_not_be_seen_is_told_and_ends_nothing(live: LiveLab, tmp_path: 
     assert all(one["opening"] for one in found["not_seen"] if one["where"] == DESTINATION and one["decides"])
 
 
-def test_a_cluster_that_serves_phones_and_does_not_answer_us(site: Site, tmp_path: Path) -> None:
+def test_a_password_that_is_refused(live: LiveLab, tmp_path: Path) -> None:
+    phone = live.phones[0]
+    found = Shell(live, tmp_path / "state", wrong_app=DESTINATION).told(phone.name, *MOVE, code=1)
+    assert course(found)["standing"] == "undecided"
+    # Its procedure goes as far as what was seen: TVS vouch, and the files that wait for it are good.
+    (walk,) = course(found)["transcripts"]
+    assert any("vouches for the signer" in line["text"] for line in walk["lines"])
+    assert "whether Cisco CallManager runs" in walk["not_known"]
+
+
+def test_a_cluster_that_serves_phones_and_does_not_answer_us(
+    site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("trustbridge.cucm.access.Patience", partial(Patience, attempts=1))
     state = tmp_path / "state"
     with site.up(phones(1), exchanged=True) as live:
         live.boot()

@@ -11,11 +11,12 @@ import pytest
 
 from trustbridge.cucm.axl import LastSeen
 from trustbridge.cucm.cluster import Cluster
-from trustbridge.cucm.model import ClusterEntry, NodeInfo, PhoneInfo, PhoneStatus, RegistrationInfo
+from trustbridge.cucm.model import ClusterEntry, Interface, NodeInfo, PhoneInfo, PhoneStatus, RegistrationInfo, Release
 from trustbridge.cucm.phoneweb import PhonePages
 from trustbridge.errors import AuthenticationRefused, NotSupported, Refused, TrustbridgeError, Unreachable
 from trustbridge.migration import diagnosecollect, diagnosefiles
 from trustbridge.migration.diagnose import Standing, diagnose
+from trustbridge.migration.diagnoseaccess import tolerant
 from trustbridge.migration.diagnosecollect import collect_diagnosis
 from trustbridge.migration.diagnoseseen import PhoneSeen
 
@@ -59,6 +60,14 @@ class Told:
         self._ask("last")
         return self.last
 
+    async def release(self) -> Release:
+        self._ask("release")
+        return Release.parse("14")
+
+    async def try_interface(self, interface: Interface) -> str:
+        self._ask("cli")
+        return f"by {interface}"
+
     async def nodes(self) -> tuple[NodeInfo, ...]:
         self._ask("nodes")
         return (NodeInfo(f"{self.name}-pub", "192.0.2.1", True),)
@@ -86,7 +95,7 @@ def collected(*clusters: Told, **options: Any) -> PhoneSeen:
 
 
 def all_broken(name: str, error: TrustbridgeError) -> Told:
-    return Told(name, ris=error, axl=error, nodes=error)
+    return Told(name, ris=error, axl=error, release=error, nodes=error)
 
 
 def test_only_where_nobody_answers_at_all_is_there_nothing_to_say() -> None:
@@ -106,7 +115,28 @@ def test_a_refused_password_ends_nothing() -> None:
     seen = collected(refused)
     (unseen,) = [one for one in seen.not_seen if one.what == "where it is registered"]
     assert unseen.opening == "Give the right one."
-    assert refused.asked[:3] == ["ris", "axl", "nodes"]  # one after the other: a password is tried once
+    assert refused.asked[:4] == ["ris", "axl", "release", "nodes"]  # one after the other: a password is tried once
+
+
+def test_a_release_that_one_account_is_not_told_is_asked_of_the_other() -> None:
+    refused = AuthenticationRefused("wrong password")
+    one = Told("a", release=refused)
+    assert not [gap for gap in collected(one).not_seen if gap.what == "its release"]
+    assert "cli" in one.asked
+    one = Told("a", release=refused, cli=Unreachable("no ssh"))
+    (unseen,) = [gap for gap in collected(one).not_seen if gap.what == "its release"]
+    assert unseen.why == "wrong password"
+
+
+def test_what_a_collector_would_end_at_is_a_plain_refusal() -> None:
+    one = tolerant(cast(Cluster, Told("a", nodes=AuthenticationRefused("wrong", "right"), ris=Unreachable("gone"))))
+    assert one.name == "a"
+    with pytest.raises(Refused) as raised:
+        asyncio.run(one.nodes())
+    assert type(raised.value) is Refused
+    assert (raised.value.message, raised.value.hint) == ("wrong", "right")
+    with pytest.raises(Unreachable):
+        asyncio.run(one.registrations([PHONE]))
 
 
 def test_a_node_that_ris_has_no_answer_of_leaves_open_where_it_is() -> None:

@@ -21,6 +21,7 @@ from trustbridge.cucm.model import PhoneInfo
 from trustbridge.cucm.phoneweb import PhonePages, read_phone
 from trustbridge.errors import NotSupported, TrustbridgeError
 from trustbridge.eventloop import together
+from trustbridge.migration.diagnoseaccess import know_release, tolerant
 from trustbridge.migration.diagnosefiles import with_files
 from trustbridge.migration.diagnoseseen import (
     CampaignSeen,
@@ -177,6 +178,7 @@ class _Look:
             what = "whether it is registered there, too"
             self.not_seen.append(NotSeen(name, what, why, opening, decides=registration is None))
         told, device = await self._tried(name, "the device in its database", self._device(cluster), decides=True)
+        await self._tried(name, "its release", know_release(cluster))
         _, nodes = await self._tried(name, "its nodes", cluster.nodes(), decides=True)
         self.views[name] = replace(
             self.views[name],
@@ -277,8 +279,8 @@ class _Look:
             destination,
             "what would answer the phone on its way",
             collect_rest(
-                self._clusters[source],
-                self._clusters[destination],
+                tolerant(self._clusters[source]),
+                tolerant(self._clusters[destination]),
                 observed,
                 [facts],
                 ([] if there.device is None else [there.device]) if there.told else None,
@@ -314,7 +316,7 @@ class _Look:
         if not all(self.views[name].nodes for name in pair):
             return None  # told already
         if both not in self._observed:
-            clusters = {name: self._clusters[name] for name in pair}
+            clusters = {name: tolerant(self._clusters[name]) for name in pair}
             deep = _perhaps_secure(facts)
             _, self._observed[both] = await self._tried(
                 " and ".join(pair),

@@ -98,6 +98,8 @@ def _cure(seen: PhoneSeen, move: MoveSeen | None, one: Finding) -> Iterator[str]
         yield f"On {cluster}/{node} ({one.id}): {one.remedy}"
         if move is not None:
             yield f"trustbridge exchange verify {move.source} {move.destination}"
+    elif one.id == "TB151" and move is not None and seen.clusters[move.destination].device is None:
+        yield f"Create the device: trustbridge devices create {move.source} {move.destination} --phone {seen.phone}"
     elif one.subject == seen.phone:
         yield f"{one.id}: {one.remedy}"
     else:
