@@ -9,7 +9,7 @@ from __future__ import annotations
 import importlib
 import sys
 
-NAMES = ("trustlists", "tvs", "tftp", "configurations", "demo", "exchange", "predict")
+NAMES = ("trustlists", "tvs", "tftp", "configurations", "demo", "exchange", "predict", "campaign")
 
 
 def main(names: list[str]) -> int:

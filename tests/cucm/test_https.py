@@ -408,7 +408,7 @@ def test_no_log_at_any_level_holds_the_password(tmp_path: Path, caplog: pytest.L
             await fails(client, Garbled)
 
     world(test, tmp_path)
-    assert "httpcore" in {record.name.split(".")[0] for record in caplog.records}, "httpcore does log at this level"
+    assert "trustbridge" in {record.name.split(".")[0] for record in caplog.records}, "it does log at this level"
     assert not any(hidden in caplog.text for hidden in HIDDEN)
 
 

@@ -6,7 +6,6 @@ import asyncio
 from collections.abc import Mapping
 from pathlib import Path
 
-import httpx
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -15,7 +14,9 @@ from tests.lab.prepared import LiveLab, Prepared, lab_definition, phones
 from tests.services.soapclient import keys_read_once
 
 from trustbridge.cucm.https import Patience
+from trustbridge.cucm.phoneconnection import PhoneConnection
 from trustbridge.cucm.phonestreams import STREAM_PAGES, STREAMS, Stream, parse_stream, read_in_call
+from trustbridge.errors import Unreachable
 from trustbridge.trust.configuration import Configuration, build
 from trustbridge.trust.events import Kept
 
@@ -79,22 +80,26 @@ def test_a_page_cut_or_spoiled_anywhere_is_read_as_far_as_it_goes(junk: bytes, p
 # Over the wire.
 
 
+class Pages(PhoneConnection):
+    """A phone with these pages, and what was asked of it. A status of 0 is no answer."""
+
+    def __init__(self, pages: Mapping[str, str | int]) -> None:
+        super().__init__("192.0.2.7")
+        self.pages = pages
+        self.asked: list[str] = []
+
+    async def get(self, path: str) -> tuple[int, str]:
+        self.asked.append(path)
+        found = self.pages.get(path, 404)
+        if found == 0:
+            raise Unreachable("too slow")
+        return (found, "") if isinstance(found, int) else (200, found)
+
+
 def read(pages: Mapping[str, str | int]) -> tuple[bool | None, list[str]]:
     """What is read of a phone with these pages, and what was asked for."""
-    asked: list[str] = []
-
-    def answer(request: httpx.Request) -> httpx.Response:
-        asked.append(request.url.raw_path.decode())
-        found = pages.get(asked[-1], 404)
-        if found == 0:
-            raise httpx.ReadTimeout("too slow")
-        return httpx.Response(found) if isinstance(found, int) else httpx.Response(200, text=found)
-
-    async def ask() -> bool | None:
-        async with httpx.AsyncClient(transport=httpx.MockTransport(answer)) as client:
-            return await read_in_call("192.0.2.7", client=client)
-
-    return asyncio.run(ask()), asked
+    phone = Pages(pages)
+    return asyncio.run(read_in_call(phone.address, connection=phone)), phone.asked
 
 
 @pytest.mark.parametrize("form", STREAM_PAGES)

@@ -87,6 +87,8 @@ def test_only_the_last_fifty_messages_are_kept(phone: LabPhone) -> None:
 def test_the_network_page_of_a_fresh_phone(phone: LabPhone) -> None:
     found = rows(shown(phone, SERVICEABILITY + "device.statistics.configuration"))
     assert found == {
+        "MAC Address": "001B0C000001",
+        "Host Name": "SEP001B0C000001",
         "DHCP": "Yes",
         "IP Address": "127.30.0.10",
         "Alternate TFTP": "No",

@@ -8,7 +8,6 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any, cast
 
-import httpx
 import pytest
 from tests.migration.proofstage import NEW, Stage
 
@@ -291,11 +290,11 @@ def _unanswered(cause: Exception) -> Unreachable:
 @pytest.mark.parametrize(
     ("cause", "first_answers", "asked"),
     [
-        (httpx.ConnectTimeout("late"), False, range(128, 128 + 64)),
+        (TimeoutError("late"), False, range(128, 128 + 64)),
         (TimeoutError(), False, range(128, 128 + 64)),
         # Somebody there is heard, or refuses at once: waiting for the others may be worth it.
-        (httpx.ConnectTimeout("late"), True, range(300, 301)),
-        (httpx.ConnectError("refused"), False, range(300, 301)),
+        (TimeoutError("late"), True, range(300, 301)),
+        (ConnectionRefusedError("refused"), False, range(300, 301)),
     ],
 )
 def test_a_voice_network_out_of_reach_is_not_waited_for_phone_by_phone(

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import threading
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import timedelta
+from functools import partial
 
 import pytest
 from sqlalchemy import Engine, event
@@ -14,7 +15,7 @@ from tests.storage.databases import NOW, phone_names, planned
 
 from trustbridge.errors import NotNow, SettingsError
 from trustbridge.storage.campaignrecords import Change, Load, NewPhone, NewWave, PhoneRecord
-from trustbridge.storage.campaignwork import CampaignWork
+from trustbridge.storage.campaignwork import CampaignWork, after
 from trustbridge.storage.models import CampaignState, Direction, Kind
 
 MINUTE = timedelta(minutes=1)
@@ -63,6 +64,76 @@ def test_a_lease_that_has_ended_is_anothers_and_its_change_is_nothing(engine: En
     (after,) = two.advance(number, [moved(again)], NOW + MINUTE, stop=lambda wave: None)
     assert (after.state, after.step, after.lease_owner) == ("waiting", 1, None)
     assert [entry.by for entry in one.journal(number, phone=after.name)] == ["two"]
+
+
+def statements(engine: Engine, work: Callable[[], object]) -> int:
+    """How many statements something costs the database."""
+    count = 0
+
+    def counted(*_: object) -> None:
+        nonlocal count
+        count += 1
+
+    event.listen(engine, "before_cursor_execute", counted)
+    work()
+    event.remove(engine, "before_cursor_execute", counted)
+    return count
+
+
+def test_a_thousand_phones_cost_as_many_statements_as_ten(engine: Engine) -> None:
+    def cost(size: int) -> list[int]:
+        work = CampaignWork(engine, "one")
+        campaign = planned(work, f"of {size}", size, first=1000 * size)
+        work.begin(f"of {size}", option150="destination", now=NOW)
+        work.open_wave(campaign.id, work.waves(campaign.id)[0].id, NOW)
+        found: list[PhoneRecord] = []
+        costs = [statements(engine, lambda: found.extend(work.lease(campaign.id, NOW, until=NOW + MINUTE, limit=size)))]
+        changes = []
+        for phone in found:
+            first = moved(phone)
+            changes += [first, moved(after(first, NOW), "ready")]
+        done: list[PhoneRecord] = []
+        write = partial(work.advance, campaign.id, changes, NOW, stop=lambda wave: None, keep=True)
+        costs.append(statements(engine, lambda: done.extend(write())))
+        assert {(phone.state, phone.step) for phone in done} == {("ready", 2)}
+        resets = [moved(phone, "reset requested", Kind.UNDER_WAY, reset=True) for phone in done]
+        request = partial(work.request_resets, campaign.id, resets, NOW, allowed=lambda load, asked: asked)
+        costs.append(statements(engine, request))
+        return costs
+
+    few = cost(10)
+    assert cost(1000) == few
+    assert max(few) <= 12
+
+
+def test_changes_that_follow_one_another_are_written_as_one_and_each_is_in_the_journal(engine: Engine) -> None:
+    work, number = begun(engine, 1)
+    (before,) = work.lease(number, NOW, until=NOW + MINUTE, limit=9)
+    first = moved(before)
+    second = moved(after(first, NOW), "ready", evidence=("seen",))
+    (now,) = work.advance(number, [first, second], NOW, stop=lambda wave: None)
+    (kept,) = work.phones(number)
+    assert now == kept
+    assert (kept.state, kept.step, kept.evidence, kept.lease_owner) == ("ready", 2, ("seen",), None)
+    entries = work.journal(number, phone=before.name)
+    assert [(entry.step, entry.before, entry.after) for entry in entries] == [
+        (1, "planned", "waiting"),
+        (2, "waiting", "ready"),
+    ]
+    # Decided on what is not so any more: none of them.
+    assert work.advance(number, [first, second], NOW, stop=lambda wave: None) == []
+    assert len(work.journal(number, phone=before.name)) == 2
+
+
+def test_phones_under_way_and_others_are_taken_apart(engine: Engine) -> None:
+    work, number = begun(engine, 6)
+    found = work.lease(number, NOW, until=NOW + MINUTE, limit=9)
+    going = [moved(phone, "gone", Kind.UNDER_WAY) for phone in found[:4]]
+    work.advance(number, [*going, *(moved(phone) for phone in found[4:])], NOW, stop=lambda wave: None)
+    taken = work.lease(number, NOW, until=NOW + MINUTE, limit=3, others=1)
+    assert Counter(phone.kind for phone in taken) == {Kind.UNDER_WAY: 3, Kind.HELD: 1}
+    taken = work.lease(number, NOW, until=NOW + MINUTE, limit=3, others=0)
+    assert Counter(phone.kind for phone in taken) == {Kind.UNDER_WAY: 1}
 
 
 def test_a_step_is_done_once(engine: Engine) -> None:

@@ -23,6 +23,7 @@ from typing import Any, Self
 import httpx
 
 from trustbridge.cucm.model import Interface
+from trustbridge.cucm.nodeconnections import NodeConnections
 from trustbridge.cucm.pinnedtls import NotPinned, PinnedContext
 from trustbridge.cucm.pins import TlsPins
 from trustbridge.errors import (
@@ -131,11 +132,18 @@ class NodeHttps:
         self._user = user
         self._patience = patience or Patience()
         self._secrets = (password, base64.b64encode(f"{user}:{password}".encode()).decode())
-        self._client = pinned_client(pins, host, port, auth=httpx.BasicAuth(user, password), patience=self._patience)
+        self._connections = NodeConnections(
+            host,
+            port,
+            PinnedContext.of(pins, host, port),
+            headers={"authorization": f"Basic {self._secrets[1]}"},
+            connect=self._patience.connect,
+            limit=lambda: MAX_ANSWER,
+        )
         self._shut_out: AuthenticationRefused | None = None
 
     def __repr__(self) -> str:
-        return f"<NodeHttps {self._user}@{self._client.base_url.netloc.decode()} ({self.here})>"
+        return f"<NodeHttps {self._user}@{self._connections.netloc} ({self.here})>"
 
     @property
     def here(self) -> str:
@@ -148,7 +156,7 @@ class NodeHttps:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        await self._client.aclose()
+        await self._connections.close()
 
     async def request(
         self,
@@ -210,20 +218,13 @@ class NodeHttps:
     async def _once(
         self, method: str, path: str, query: dict[str, str], body: bytes | None, headers: dict[str, str]
     ) -> Answer:
-        async with self._client.stream(method, path, params=query, content=body, headers=headers) as response:
-            parts: list[bytes] = []
-            length = 0
-            async for part in response.aiter_bytes():
-                parts.append(part)
-                length += len(part)
-                if length > MAX_ANSWER:
-                    raise httpx.DecodingError("the answer never ends", request=response.request)
-            return Answer(
-                response.status_code,
-                response.headers.get("content-type", ""),
-                b"".join(parts),
-                _seconds(response.headers.get("retry-after", "")),
-            )
+        found = await self._connections.request(method, path, query, body, headers)
+        return Answer(
+            found.status,
+            found.headers.get("content-type", ""),
+            bytes(found.body),
+            _seconds(found.headers.get("retry-after", "")),
+        )
 
     def _let_in(self, answer: Answer, what: str) -> Answer:
         if answer.status == 401:
@@ -291,7 +292,8 @@ def translated(error: Exception, what: str, patience: Patience, *, unknown: bool
                         f"what answers there does not speak TLS as it should: {reason}",
                         "Is that the port of the node's HTTPS? Nodes before 10.5 may know no TLS 1.2.",
                     )
-            if any(isinstance(cause, ssl.SSLError) for cause in causes):
+            # Who refuses a connection says so otherwise: this one was taken.
+            if any(isinstance(cause, ssl.SSLError | ConnectionResetError | ConnectionAbortedError) for cause in causes):
                 reason = f"it ended in the TLS handshake ({reason})"
             return Unreachable(
                 f"no connection: {reason}", "Check address and port, and that Cisco Tomcat runs on the node."

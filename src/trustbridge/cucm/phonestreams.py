@@ -19,10 +19,9 @@ import ipaddress
 from dataclasses import dataclass
 from typing import Final
 
-import httpx
-
 from trustbridge.cucm.https import Patience
-from trustbridge.cucm.phoneweb import ACTIVE, PATIENCE, fetch_page, one_at_a_time, parse_rows
+from trustbridge.cucm.phoneconnection import PATIENCE, PhoneConnection
+from trustbridge.cucm.phoneweb import ACTIVE, parse_rows
 from trustbridge.errors import TrustbridgeError
 
 #: Streams that a phone has, at the most.
@@ -89,7 +88,7 @@ def _somewhere(value: str) -> bool:
 
 
 async def read_in_call(
-    address: str, *, port: int = 80, patience: Patience = PATIENCE, client: httpx.AsyncClient | None = None
+    address: str, *, port: int = 80, patience: Patience = PATIENCE, connection: PhoneConnection | None = None
 ) -> bool | None:
     """Whether a phone is in a call, as far as its pages tell; raises nothing.
 
@@ -97,20 +96,18 @@ async def read_in_call(
     them under the first of `STREAM_PAGES`.
 
     Args:
-        client: shared by reads of many phones, to which it may hold one connection each; otherwise one is made.
+        connection: to this phone; otherwise one is made, of `port` and `patience`.
 
     Returns:
         None where nobody can tell: its web access is off, it shows no such page, or in words nobody knows.
     """
-    made = client or one_at_a_time(patience)
-    host = f"[{address}]" if ":" in address else address
+    made = connection or PhoneConnection(address, port, patience)
     pages: tuple[str, ...] = STREAM_PAGES
     try:
         for number in range(1, STREAMS + 1):
             found: Stream | None = None
             for page in pages:
-                path = page.format(number=number, index=number - 1)
-                status, text = await fetch_page(made, f"http://{host}:{port}{path}", address, patience)
+                status, text = await made.get(page.format(number=number, index=number - 1))
                 if status == 200 and text.strip():
                     found = parse_stream(text)
                     if found.active is not None:
@@ -126,5 +123,5 @@ async def read_in_call(
     except TrustbridgeError:
         return None
     finally:
-        if client is None:
-            await made.aclose()
+        if connection is None:
+            made.close()

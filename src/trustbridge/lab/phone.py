@@ -7,7 +7,7 @@ import logging
 import ssl
 import warnings
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
 from enum import StrEnum
@@ -22,6 +22,7 @@ from trustbridge.clients.tls import TlsIdentity
 from trustbridge.errors import DecodeError, NotNow, Refused, TrustbridgeError, Unreachable
 from trustbridge.lab.flash import FlashFolder
 from trustbridge.lab.ports import Ports
+from trustbridge.trust import configuration as configurations
 from trustbridge.trust import installed
 from trustbridge.trust.events import (
     AskTvs,
@@ -32,6 +33,7 @@ from trustbridge.trust.events import (
     Event,
     Fetch,
     Install,
+    Kept,
     Line,
     Outcome,
     Refusal,
@@ -227,6 +229,18 @@ class LabPhone:
                 _log.error("%s: %s", self.name, reason, exc_info=error)
         self.transcript.append(Line(reason, False))
         return Outcome(None, frozenset(), None, reason, None)
+
+    def settle(
+        self, lists: Mapping[Kept, bytes], configuration: bytes, servers: tuple[str, ...], target: RegistrationTarget
+    ) -> None:
+        """Be as after a first boot that brought this; see `settled`. Whoever calls has registered it."""
+        self.flash.erase_trust()
+        for kept, content in {**lists, Kept.CONFIGURATION: configuration}.items():
+            self.flash.write(kept, content)
+        self.transcript, self.tftp_servers, self.registered_with = [], servers, target
+        self.standing = Standing.REGISTERED
+        updated = frozenset((*lists, Kept.CONFIGURATION))
+        self.outcome = Outcome(target, updated, None, "", configurations.parse(configuration))
 
     async def renew(self) -> bool:
         """Register again where it is registered; False when that fails."""

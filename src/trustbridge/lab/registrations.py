@@ -106,6 +106,12 @@ class Registrations:
         self._tell()
         return RegistrationAnswer.accepted(expires)
 
+    def forget(self, device: str) -> None:
+        """Know nothing of a phone, as if it had never been here."""
+        self._registered.pop(device, None)
+        self.last_known.pop(device, None)
+        self.rejected.pop(device, None)
+
     def _reject(self, node: str, registration: Registration, reason: str) -> None:
         """Remember that. Who was registered by that name stays so, unless it was this very phone."""
         name = registration.device

@@ -120,7 +120,8 @@ def _device(phone: LabPhone) -> Rows:
 
 
 def _network(phone: LabPhone, configuration: Configuration | None) -> Rows:
-    rows: Rows = [("DHCP", "Yes"), ("IP Address", phone.identity.address), ("Alternate TFTP", "No")]
+    rows: Rows = [("MAC Address", phone.name.removeprefix("SEP")), ("Host Name", phone.name), ("DHCP", "Yes")]
+    rows += [("IP Address", phone.identity.address), ("Alternate TFTP", "No")]
     rows += [(f"TFTP Server {place}", server) for place, server in enumerate(phone.tftp_servers, start=1)]
     if configuration is not None:
         for place, member in enumerate(configuration.call_managers, start=1):

@@ -30,19 +30,24 @@ from trustbridge.migration.campaignphone import (
 )
 from trustbridge.migration.campaignplan import CampaignSettings, next_wave, wave_opens
 from trustbridge.migration.campaignsteps import step
-from trustbridge.storage.campaignrecords import CampaignRecord, Change, PhoneRecord, WaveRecord
-from trustbridge.storage.campaignwork import CampaignWork
+from trustbridge.storage.campaignrecords import CampaignRecord, Change, Load, PhoneRecord, WaveRecord
+from trustbridge.storage.campaignwork import CampaignWork, after
 from trustbridge.storage.models import CampaignState, Direction, Kind
 from trustbridge.trust.models import model_named
 
 T = TypeVar("T")
 
-#: Phones that are taken at a time; RisPort70 tells of 1000 in one call.
-BATCH: Final = 500
+#: Phones under way, and as many others, that are taken at a time: RisPort70 tells of 1000 in one call.
+BATCH: Final = 1000
+#: So many of the others are looked at, also when none of them may be reset now: people see what is ready.
+_AHEAD: Final = 100
+#: Seconds from one round to the next that finds less than it could take: 15 calls of RisPort70 a minute are a cluster's
+#: allowance, so one has to take along all it can.
+PACE: Final = 4.0
 #: Resets that are on their way to a cluster at the same time.
 _AT_ONCE: Final = 8
 #: Phones that are looked at for calls, and then reset, at a time: the first are to be reset soon after the last look.
-_TOGETHER: Final = 64
+_TOGETHER: Final = 128
 #: How long nobody is taken to have begun a call.
 _FRESH: Final = timedelta(seconds=5)
 #: States of phones under way that ask no TVS of their origin any more.
@@ -116,6 +121,8 @@ class Worker:
         self._watcher = watcher or Watcher()
         self._stop = stop or asyncio.Event()
         self._option150 = option150
+        #: Seconds that the round that was ends after its beginning, at the earliest.
+        self._pace = 0.0
 
     async def run(self) -> CampaignRecord:
         """Work until nothing is left to do in the campaign's present state, and give it.
@@ -124,6 +131,7 @@ class Worker:
             TrustbridgeError: a cluster does not let us in, or the database is away. Nothing is lost by that.
         """
         while True:
+            began = self._around.now()
             busy = await self.round()
             campaign = await self._in_database(self._campaigns.get, self._name)
             now = self._around.now()
@@ -132,7 +140,11 @@ class Worker:
             left, due = await self._in_database(self._campaigns.left, campaign.id)
             if not left or self._stop.is_set():
                 return campaign
-            if not busy:
+            if busy:
+                wait = self._pace - (now - began).total_seconds()
+                if wait > 0:
+                    await self._sleep(wait)
+            else:
                 wait = _NAP if due is None else (due - now).total_seconds() if due > now else _TAKEN
                 await self._sleep(min(max(wait, _BLINK), _NAP))
 
@@ -160,9 +172,15 @@ class Worker:
                 if not await self._scopes_settled(campaign.id):
                     return False
             await self._in_database(self._campaigns.open_wave, campaign.id, wave.id, now)
+        load = await self._in_database(self._campaigns.load, campaign.id, now)
         until = now + settings.terms.lease
-        take = partial(self._campaigns.lease, until=until, limit=BATCH)
+        # Whoever can't be reset yet need not be looked at: by the time of its turn that would be old.
+        others = min(max(_room(settings, load), _AHEAD), BATCH)
+        take = partial(self._campaigns.lease, until=until, limit=BATCH, others=others)
         taken = await self._in_database(take, campaign.id, now)
+        moving = sum(phone.kind is Kind.UNDER_WAY for phone in taken)
+        full = max(moving, len(taken) - moving) >= BATCH
+        self._pace = 0.0 if full else min(PACE, settings.terms.look.total_seconds())
         if not taken:
             return False
         turn = _Round(self, campaign, settings, {wave.id: wave for wave in waves})
@@ -187,6 +205,12 @@ class Worker:
     async def _in_database(self, ask: Callable[..., T], *arguments: object) -> T:
         """In a thread: another process may hold what this one waits for."""
         return await asyncio.to_thread(ask, *arguments)
+
+
+def _room(settings: CampaignSettings, load: Load) -> int:
+    """How many resets may be requested now, whichever TVS their phones ask."""
+    limits = settings.limits
+    return min(limits.resets_a_minute - load.recent, limits.under_way - load.under_way)
 
 
 class _Round:
@@ -219,23 +243,35 @@ class _Round:
 
     async def _chain(self, phones: Sequence[PhoneRecord], seen: Mapping[str, Observation]) -> list[PhoneRecord]:
         """Let one observation cause what it causes; gives the phones as they are then, leases kept."""
+        now = self._around.now()
         still: list[PhoneRecord] = []
-        moving = list(phones)
-        directions = {phone.id: phone.direction for phone in phones}
-        for _ in range(_CHAIN):
-            # What was seen of one that turns, was seen with origin and target the other way round.
-            turned = [phone for phone in moving if phone.direction is not directions[phone.id]]
-            if turned:
-                now = self._around.now()
-                await self._advance([self._stay(phone, now) for phone in turned], now, keep=False)
-                moving = [phone for phone in moving if phone not in turned]
-            now = self._around.now()
-            changes = [self._decide(phone, seen[phone.name], now) for phone in moving]
-            still += [change.phone for change in changes if not change.moves]
-            moving = await self._advance([change for change in changes if change.moves], now, keep=True)
-            if not moving:
+        changes: list[Change] = []
+        turned: set[int] = set()
+        for phone in phones:
+            ways = self._ways(phone, seen[phone.name], now)
+            changes += ways
+            if not ways:
+                still.append(phone)
+            elif ways[-1].direction is not phone.direction:
+                turned.add(phone.id)
+        done = await self._advance(changes, now, keep=True)
+        if turned:
+            put_down = [self._stay(phone, now) for phone in done if phone.id in turned]
+            await self._advance(put_down, now, keep=False)
+        return still + [phone for phone in done if phone.id not in turned]
+
+    def _ways(self, phone: PhoneRecord, seen: Observation, now: datetime) -> list[Change]:
+        """The changes that follow from one observation, one after the other."""
+        ways: list[Change] = []
+        direction = phone.direction
+        # What was seen of one that turns, was seen with origin and target the other way round.
+        while len(ways) < _CHAIN and phone.direction is direction:
+            change = self._decide(phone, seen, now)
+            if not change.moves:
                 break
-        return still + moving
+            ways.append(change)
+            phone = after(change, now)
+        return ways
 
     async def _send(self, phones: Sequence[PhoneRecord], seen: dict[str, Observation]) -> list[PhoneRecord]:
         """Reset those whose turn it is; gives the others.
@@ -268,9 +304,17 @@ class _Round:
             for phone in granted:
                 self._worker._watcher.moved(phone)
                 del left[phone.id]
-            gate = asyncio.Semaphore(_AT_ONCE)
-            await asyncio.gather(*(self._send_one(phone, gate) for phone in granted))
+            await self._send_all(granted)
         return list(left.values())
+
+    async def _send_all(self, granted: Sequence[PhoneRecord]) -> None:
+        """Send resets that are requested. What came of them is written together: a kill before that leaves doubt."""
+        gate = asyncio.Semaphore(_AT_ONCE)
+        sent = await asyncio.gather(*(self._send_one(phone, gate) for phone in granted), return_exceptions=True)
+        await self._advance([one for one in sent if isinstance(one, Change)], self._around.now(), keep=False)
+        for one in sent:
+            if isinstance(one, BaseException):
+                raise one
 
     async def _look_for_calls(self, phones: Sequence[PhoneRecord], seen: dict[str, Observation]) -> bool:
         """Find out who talks now, where nobody has looked just before. False when there was no time for that."""
@@ -296,7 +340,7 @@ class _Round:
             seen[name] = seen[name].with_call(in_use, now)
         return True
 
-    async def _send_one(self, phone: PhoneRecord, gate: asyncio.Semaphore) -> None:
+    async def _send_one(self, phone: PhoneRecord, gate: asyncio.Semaphore) -> Change:
         """Send a reset that is requested; only as long as nobody else may think that it was not."""
         within = self._settings.terms.send_within
         told, said = None, ""
@@ -310,8 +354,7 @@ class _Round:
                     said = "the cluster took too long to answer"
         if told is None and said:
             self._worker._watcher.noted(f"{phone.name}: nobody knows whether its reset was sent: {said}")
-        now = self._around.now()
-        await self._advance([self._decide(phone, Observation(told=told, said=said), now)], now, keep=False)
+        return self._decide(phone, Observation(told=told, said=said), self._around.now())
 
     async def _put_down(self, phones: Sequence[PhoneRecord], seen: Mapping[str, Observation]) -> None:
         now = self._around.now()
@@ -331,10 +374,10 @@ class _Round:
             return []
         write = partial(self._campaigns.advance, stop=self._settings.limits.stop, keep=keep)
         done = await self._worker._in_database(write, self._campaign.id, changes, now)
-        moved = {change.phone.id for change in changes if change.moves}
-        for phone in done:
-            if phone.id in moved:
-                self._worker._watcher.moved(phone)
+        mine = {phone.id for phone in done}
+        for change in changes:
+            if change.moves and change.phone.id in mine:
+                self._worker._watcher.moved(after(change, now))
         return done
 
     def _decide(self, record: PhoneRecord, seen: Observation, now: datetime) -> Change:

@@ -5,29 +5,31 @@ from __future__ import annotations
 import asyncio
 import hashlib
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Final, Protocol
 
-import httpx
-
 from trustbridge.cucm.https import Patience
 from trustbridge.cucm.model import NodeInfo, PhoneStatus, RegistrationInfo, TrustListFileInfo
+from trustbridge.cucm.phoneconnection import PhoneConnection
 from trustbridge.cucm.phonestreams import read_in_call
-from trustbridge.cucm.phoneweb import PhonePages, read_phone
+from trustbridge.cucm.phoneweb import NETWORK_PAGES, STATUS_PAGES, PhonePages, read_phone
+from trustbridge.cucm.ris import BATCH as RIS_BATCH
 from trustbridge.errors import AuthenticationRefused, IdentityChanged, NotSupported, Refused, TrustbridgeError
 from trustbridge.migration.campaignphone import Lists, Observation, PhoneState, Seen, Told
 from trustbridge.storage.campaignrecords import PhoneRecord
-from trustbridge.storage.models import Direction
+from trustbridge.storage.models import Direction, Kind
 
-#: Phones whose pages are read at the same time; and that are asked whether they are in a call, just before resets.
-_AT_ONCE, _CALLS_AT_ONCE = 16, 64
+#: Phones whose pages are read at the same time.
+_AT_ONCE: Final = 64
 _PATIENCE: Final = Patience(connect=3.0, answer=8.0)
 #: Seconds that a phone has to tell whether it is in a call: what others have told gets old meanwhile.
 _CALL_PATIENCE: Final = 5.0
 #: How long the trust lists that clusters serve are taken to be the same.
 _LISTS_HOLD: Final = timedelta(minutes=5)
+#: How long a phone that was reset may be nowhere, before its origin is asked as well; as `Terms.settle`.
+_SETTLE: Final = timedelta(seconds=60)
 #: Status messages that are kept of a page.
 _MESSAGES: Final = 20
 
@@ -65,6 +67,11 @@ class Served:
     ctl: frozenset[str]
     addresses: frozenset[str]
 
+    def has(self, node: str) -> bool:
+        """Whether a node, as a phone names it, is one of its."""
+        name = node.casefold()
+        return name in self.addresses or (not name[:1].isdecimal() and name.partition(".")[0] in self.addresses)
+
     def are_on(self, pages: PhonePages) -> bool:
         """Whether a phone shows lists of this cluster, and none of another."""
         network = pages.network
@@ -95,10 +102,50 @@ def _hashes(contents: Iterable[bytes | None]) -> Iterable[str]:
                 yield hashlib.new(kind, content, usedforsecurity=False).hexdigest().upper()
 
 
+@dataclass(slots=True)
+class _Look:
+    """One phone while it is looked at.
+
+    Attributes:
+        infos: what source and destination know of it; None for nothing, or where nobody has asked.
+        asked: which of the two have answered in a way that counts, also where they know nothing of it.
+    """
+
+    phone: PhoneRecord
+    infos: list[RegistrationInfo | None] = field(default_factory=lambda: [None, None])
+    asked: list[bool] = field(default_factory=lambda: [False, False])
+    pages: PhonePages | None = None
+    in_use: bool | None = None
+    in_use_at: datetime | None = None
+
+    @property
+    def origin(self) -> int:
+        """Which of the two is its origin; the other one is its target."""
+        return 1 if self.phone.direction is Direction.BACK else 0
+
+    @property
+    def moving(self) -> bool:
+        """Whether it has been told to reset, and where it was then counts no more."""
+        return self.phone.kind is Kind.UNDER_WAY and self.phone.state != PhoneState.RESET_REQUESTED
+
+    @property
+    def main(self) -> int:
+        """The cluster that is to have it: where it is registered there, and its page says so, the other one need not
+        be asked. That halves the calls, of which a cluster takes 15 a minute."""
+        return 1 - self.origin if self.moving else self.origin
+
+    @property
+    def address(self) -> str:
+        """Where its pages are; "" of a phone that is registered nowhere: it starts, and shows nothing."""
+        found = [info for info in self.infos if info is not None and info.status is PhoneStatus.REGISTERED]
+        return max(found, key=_since).address if found else ""
+
+
 class Site:
     """A source and a destination. Made by `opened`.
 
     Args:
+        settle: how long a phone that was reset may be nowhere before its origin is asked for it as well.
         noted: told what could not be looked at, once each time it begins.
     """
 
@@ -106,15 +153,15 @@ class Site:
         self,
         source: CampaignCluster,
         destination: CampaignCluster,
-        client: httpx.AsyncClient,
         *,
         phone_port: int,
+        settle: timedelta,
         noted: Callable[[str], None],
     ) -> None:
         self._source = source
         self._destination = destination
-        self._client = client
         self._port = phone_port
+        self._settle = settle
         self._noted = noted
         self._silent: set[str] = set()
         self._served: tuple[Served, Served] | None = None
@@ -128,20 +175,11 @@ class Site:
         destination: CampaignCluster,
         *,
         phone_port: int,
+        settle: timedelta = _SETTLE,
         noted: Callable[[str], None] = lambda words: None,
     ) -> AsyncIterator[Site]:
         """For as long as the context."""
-        async with AsyncExitStack() as stack:
-            # One client for all: making one takes longer than reading a phone's pages. Pages are plain HTTP.
-            client = await stack.enter_async_context(
-                httpx.AsyncClient(
-                    limits=httpx.Limits(max_connections=_CALLS_AT_ONCE, max_keepalive_connections=0),
-                    timeout=httpx.Timeout(_PATIENCE.answer, connect=_PATIENCE.connect),
-                    trust_env=False,
-                    verify=False,  # noqa: S501 - see above
-                )
-            )
-            yield cls(source, destination, client, phone_port=phone_port, noted=noted)
+        yield cls(source, destination, phone_port=phone_port, settle=settle, noted=noted)
 
     def now(self) -> datetime:
         """The time."""
@@ -168,47 +206,104 @@ class Site:
 
     async def observe(self, phones: Sequence[PhoneRecord]) -> Mapping[str, Observation]:
         """See `campaignrun.Surroundings`."""
-        names = [phone.name for phone in phones]
-        lists, at_source, at_destination = await asyncio.gather(
-            self._lists(), self._registrations(self._source, names), self._registrations(self._destination, names)
-        )
-        here, there = at_source or {}, at_destination or {}
-        #: Whether each cluster has answered, and each of its nodes: only then does "not heard of" mean anything.
-        whole = [
-            found is not None and not self._unheard(cluster)
-            for cluster, found in ((self._source, at_source), (self._destination, at_destination))
-        ]
-        answered = at_source is not None and at_destination is not None
+        looks = [_Look(phone) for phone in phones]
+        lists, _ = await asyncio.gather(self._lists(), self._ask_first(looks))
         gate = asyncio.Semaphore(_AT_ONCE)
+        await asyncio.gather(*(self._read(one, lists, gate) for one in looks if one.address))
+        unsure = [one for one in looks if not all(one.asked) and self._unsure(one, lists)]
+        if unsure:
+            await asyncio.gather(
+                *(self._ask(cluster, [one for one in unsure if not one.asked[cluster]]) for cluster in (0, 1))
+            )
+            unread = [one for one in unsure if one.pages is None and one.address]
+            await asyncio.gather(*(self._read(one, lists, gate) for one in unread))
+        found: dict[str, Observation] = {}
+        for one in looks:
+            asked = all(one.asked) or self._shown(one, lists)
+            seen = _observation(one, lists, asked=asked)
+            if one.in_use_at is not None and seen.at_origin:
+                seen = seen.with_call(one.in_use, one.in_use_at)
+            found[one.phone.name] = seen
+        return found
 
-        async def one(phone: PhoneRecord) -> tuple[str, Observation]:
-            name = phone.name.upper()
-            infos = (here.get(name), there.get(name))
-            asked = answered and all(info is not None or sure for info, sure in zip(infos, whole, strict=True))
-            pages = await self._pages(infos, gate)
-            seen = _observation(phone.direction, infos, pages, lists, asked=asked)
-            if phone.state == PhoneState.WAITING and asked and seen.at_origin and seen.origin is not None:
-                # Of one that is ready, this is looked at when its turn has come: see `campaignrun`.
-                seen = seen.with_call(await self._in_call(seen.origin.address, gate), self.now())
-            return phone.name, seen
+    async def _ask_first(self, looks: Sequence[_Look]) -> None:
+        """Ask for each phone the cluster that is to have it, and the other one as far as calls have room."""
+        overdue = self.now() - self._settle
+        needed: tuple[list[_Look], list[_Look]] = ([], [])
+        useful: tuple[list[_Look], list[_Look]] = ([], [])
+        for one in looks:
+            # When it is time to say that it has come to nothing, both have to say so.
+            both = one.phone.state == PhoneState.RESET_REQUESTED or (one.moving and one.phone.since <= overdue)
+            needed[one.main].append(one)
+            (needed if both else useful)[1 - one.main].append(one)
+        names = [
+            [*must, *may[: -len(must) % RIS_BATCH if must else RIS_BATCH]]
+            for must, may in zip(needed, useful, strict=True)
+        ]
+        await asyncio.gather(self._ask(0, names[0]), self._ask(1, names[1]))
 
-        return dict(await asyncio.gather(*(one(phone) for phone in phones)))
+    async def _ask(self, cluster: int, looks: Sequence[_Look]) -> None:
+        """Where a cluster has these phones. Not to know a phone counts when each of its nodes has answered."""
+        if not looks:
+            return
+        asked = (self._source, self._destination)[cluster]
+        found = await self._registrations(asked, [one.phone.name for one in looks])
+        whole = found is not None and not self._unheard(asked)
+        for one in looks:
+            one.infos[cluster] = info = None if found is None else found.get(one.phone.name.upper())
+            one.asked[cluster] = info is not None or whole
+
+    def _shown(self, one: _Look, lists: tuple[Served, Served] | None) -> bool:
+        """Whether its page says that it is where the one cluster that was asked has it."""
+        info = one.infos[one.main]
+        if lists is None or one.pages is None or not one.asked[one.main]:
+            return False
+        if info is None or info.status is not PhoneStatus.REGISTERED or one.pages.name != one.phone.name.upper():
+            return False
+        here, elsewhere = lists[one.main], lists[1 - one.main]
+        return here.has(one.pages.network.active) and not elsewhere.has(one.pages.network.active)
+
+    def _unsure(self, one: _Look, lists: tuple[Served, Served] | None) -> bool:
+        """Whether the cluster that was not asked has to be: not for a phone that was reset just now and starts."""
+        if self._shown(one, lists):
+            return False
+        return not one.moving or bool(one.address)
+
+    async def _read(self, one: _Look, lists: tuple[Served, Served] | None, gate: asyncio.Semaphore) -> None:
+        """Its pages; of one that has arrived with the target's lists, the one that says so will do."""
+        address = one.address
+        if not address:
+            return
+        async with gate, PhoneConnection(address, self._port, _PATIENCE) as connection:
+            try:
+                kinds = (NETWORK_PAGES,) if one.moving else (NETWORK_PAGES, STATUS_PAGES)
+                pages = await read_phone(address, connection=connection, kinds=kinds)
+                if one.moving and (lists is None or not lists[one.main].are_on(pages)):
+                    messages = await read_phone(address, connection=connection, kinds=(STATUS_PAGES,))
+                    pages = replace(pages, messages=messages.messages, missing=messages.missing)
+            except TrustbridgeError:  # web access is off, or it is on its way down
+                pass
+            else:
+                if pages.name and pages.name != one.phone.name.upper():
+                    return  # an address that another phone has by now
+                one.pages = pages
+            # Of one that is ready, this is looked at when its turn has come: see `campaignrun`.
+            there = one.infos[one.origin]
+            if one.phone.state == PhoneState.WAITING and there is not None and there.address == address:
+                one.in_use, one.in_use_at = await _in_call(connection), self.now()
 
     async def in_use(self, addresses: Mapping[str, str]) -> Mapping[str, bool | None]:
         """See `campaignrun.Surroundings`."""
-        gate = asyncio.Semaphore(_CALLS_AT_ONCE)
-        found = await asyncio.gather(*(self._in_call(address, gate) for address in addresses.values()))
-        return dict(zip(addresses, found, strict=True))
+        gate = asyncio.Semaphore(_AT_ONCE)
 
-    async def _in_call(self, address: str, gate: asyncio.Semaphore) -> bool | None:
-        if not address:
-            return None
-        async with gate:
-            try:
-                async with asyncio.timeout(_CALL_PATIENCE):
-                    return await read_in_call(address, port=self._port, patience=_PATIENCE, client=self._client)
-            except TimeoutError:
+        async def one(address: str) -> bool | None:
+            if not address:
                 return None
+            async with gate, PhoneConnection(address, self._port, _PATIENCE) as connection:
+                return await _in_call(connection)
+
+        found = await asyncio.gather(*(one(address) for address in addresses.values()))
+        return dict(zip(addresses, found, strict=True))
 
     async def _registrations(
         self, cluster: CampaignCluster, names: Sequence[str]
@@ -253,38 +348,28 @@ class Site:
             self._served, self._served_at = (source, destination), now
         return self._served
 
-    async def _pages(self, infos: Iterable[RegistrationInfo | None], gate: asyncio.Semaphore) -> PhonePages | None:
-        """Of a phone that is registered: where it is not, it starts, and shows nothing."""
-        registered = [info for info in infos if info is not None and info.status is PhoneStatus.REGISTERED]
-        if not registered:
-            return None
-        address = max(registered, key=_since).address
-        async with gate:
-            try:
-                return await read_phone(address, port=self._port, patience=_PATIENCE, client=self._client)
-            except TrustbridgeError:  # web access is off, or it is on its way down
-                return None
+
+async def _in_call(connection: PhoneConnection) -> bool | None:
+    try:
+        async with asyncio.timeout(_CALL_PATIENCE):
+            return await read_in_call(connection.address, connection=connection)
+    except TimeoutError:
+        return None
 
 
 def _since(info: RegistrationInfo) -> float:
     return -1.0 if info.since is None else info.since.timestamp()
 
 
-def _observation(
-    direction: Direction,
-    infos: tuple[RegistrationInfo | None, RegistrationInfo | None],
-    pages: PhonePages | None,
-    lists: tuple[Served, Served] | None,
-    *,
-    asked: bool,
-) -> Observation:
+def _observation(one: _Look, lists: tuple[Served, Served] | None, *, asked: bool) -> Observation:
     """All that is known of a phone; source and destination are origin and target by the way it goes."""
-    back = direction is Direction.BACK
-    seen = [None if info is None else Seen(info.status, info.since, info.node, info.address) for info in infos]
+    back = one.phone.direction is Direction.BACK
+    pages = one.pages
+    seen = [None if info is None else Seen(info.status, info.since, info.node, info.address) for info in one.infos]
     origin, target = seen[::-1] if back else seen
     evidence = [
-        f"{name}: {'not known there' if info is None else _words(info)}"
-        for name, info in zip(("source", "destination"), infos, strict=True)
+        f"{name}: {_words(info) if info is not None else 'not known there' if known else 'not asked'}"
+        for name, info, known in zip(("source", "destination"), one.infos, one.asked, strict=True)
         if asked
     ]
     if pages is not None:

@@ -12,8 +12,6 @@ from collections.abc import Awaitable, Callable, Collection, Iterable, Sequence
 from dataclasses import replace
 from typing import Final, Literal, TypeVar
 
-import httpx
-
 from trustbridge.cucm.cluster import Cluster
 from trustbridge.cucm.https import Patience
 from trustbridge.cucm.model import NodeInfo, PhoneInfo, RegistrationInfo
@@ -260,39 +258,33 @@ async def _pages(
     what = f"phone pages of {cluster.name}"
     done = in_vain = 0
     heard = False
-    limits = httpx.Limits(max_connections=_PAGES_AT_ONCE)
-    timeout = httpx.Timeout(patience.answer, connect=patience.connect)
-    # One client for all: making one takes longer than reading a phone's pages.
-    async with httpx.AsyncClient(limits=limits, timeout=timeout, trust_env=False, verify=False) as client:  # noqa: S501 - pages are plain HTTP
 
-        async def one(name: str) -> None:
-            nonlocal done, heard, in_vain
-            if in_vain >= _GIVE_UP and not heard:
-                why = f"no page was waited for, after {_GIVE_UP} others in vain: is the voice network in reach of here?"
-                facts[name] = _without(facts[name], f"trust lists it holds: {why}")
-            elif not facts[name].address:
-                facts[name] = _without(facts[name], "trust lists it holds: no address is known to read its page at")
-            else:
-                facts[name], waited = await _with_page(facts[name], port, patience, client)
-                in_vain += waited
-                heard = heard or not waited
-            done += 1
-            progress(what, done, len(facts))
+    async def one(name: str) -> None:
+        nonlocal done, heard, in_vain
+        if in_vain >= _GIVE_UP and not heard:
+            why = f"no page was waited for, after {_GIVE_UP} others in vain: is the voice network in reach of here?"
+            facts[name] = _without(facts[name], f"trust lists it holds: {why}")
+        elif not facts[name].address:
+            facts[name] = _without(facts[name], "trust lists it holds: no address is known to read its page at")
+        else:
+            facts[name], waited = await _with_page(facts[name], port, patience)
+            in_vain += waited
+            heard = heard or not waited
+        done += 1
+        progress(what, done, len(facts))
 
-        await _spread(list(facts), one, _PAGES_AT_ONCE)
+    await _spread(list(facts), one, _PAGES_AT_ONCE)
 
 
-async def _with_page(
-    fact: PhoneFacts, port: int, patience: Patience, client: httpx.AsyncClient
-) -> tuple[PhoneFacts, bool]:
+async def _with_page(fact: PhoneFacts, port: int, patience: Patience) -> tuple[PhoneFacts, bool]:
     """The fact with what the phone's page says, and whether it was waited for in vain.
 
     Who refuses the connection is there, and answers at once: its web access is off.
     """
     try:
-        pages = await read_phone(fact.address, port=port, patience=patience, client=client)
+        pages = await read_phone(fact.address, port=port, patience=patience)
     except TrustbridgeError as error:
-        waited = isinstance(error.__cause__, httpx.TimeoutException | TimeoutError)
+        waited = isinstance(error.__cause__, TimeoutError)
         return _without(fact, f"trust lists it holds: {error.message}"), waited
     if pages.name and pages.name != fact.name.upper():
         # An address that another phone has by now: what it says is no fact about this one.

@@ -9,8 +9,6 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
-import httpx
-
 from trustbridge.cucm.clusterreads import ClusterReads
 from trustbridge.cucm.https import Patience
 from trustbridge.cucm.phoneweb import PhonePages, StatusMessage, read_phone
@@ -141,32 +139,26 @@ class PhoneWatch:
         waiting = {phone.name: phone for phone in phones}
         seen: dict[str, PhonePages] = {}
         changed = time.monotonic()
-        limits = httpx.Limits(max_connections=_AT_ONCE)
-        timeout = httpx.Timeout(_PATIENCE.answer, connect=_PATIENCE.connect)
-        # One client for all: making one takes longer than reading a phone's pages.
-        async with httpx.AsyncClient(limits=limits, timeout=timeout, trust_env=False, verify=False) as client:  # noqa: S501 - pages are plain HTTP
-            while waiting and time.monotonic() - changed < self.quiet:
-                for name, pages in (await self._read(client, waiting.values())).items():
-                    if _through(before.get(name), seen.get(name), pages):
-                        del waiting[name]
-                        ended()
-                    if pages != seen.get(name):
-                        changed = time.monotonic()
-                    seen[name] = pages
-                    self.pages[name] = pages
-                if waiting:
-                    await asyncio.sleep(self.pause)
+        while waiting and time.monotonic() - changed < self.quiet:
+            for name, pages in (await self._read(waiting.values())).items():
+                if _through(before.get(name), seen.get(name), pages):
+                    del waiting[name]
+                    ended()
+                if pages != seen.get(name):
+                    changed = time.monotonic()
+                seen[name] = pages
+                self.pages[name] = pages
+            if waiting:
+                await asyncio.sleep(self.pause)
 
-    async def _read(self, client: httpx.AsyncClient, phones: Iterable[DrivenPhone]) -> Mapping[str, PhonePages]:
+    async def _read(self, phones: Iterable[DrivenPhone]) -> Mapping[str, PhonePages]:
         gate = asyncio.Semaphore(_AT_ONCE)
         found: dict[str, PhonePages] = {}
 
         async def one(phone: DrivenPhone) -> None:
             async with gate:
                 try:
-                    found[phone.name] = await read_phone(
-                        phone.address, port=self.port, patience=_PATIENCE, client=client
-                    )
+                    found[phone.name] = await read_phone(phone.address, port=self.port, patience=_PATIENCE)
                 except TrustbridgeError:  # a phone that starts shows nothing for a while
                     return
 

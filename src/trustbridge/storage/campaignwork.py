@@ -8,18 +8,33 @@ then. Journal and change are one transaction.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from typing import Final
+from typing import Any, Final, cast
 
-from sqlalchemy import Select, case, func, or_, select, update
+from sqlalchemy import ColumnElement, Select, Table, bindparam, func, insert, or_, select, update
 from sqlalchemy.orm import Session
 
 from trustbridge.storage.campaignreads import wave_records
 from trustbridge.storage.campaignrecords import CampaignRecord, Change, Load, PhoneRecord, WaveRecord
 from trustbridge.storage.campaigns import TURNING
 from trustbridge.storage.campaignscopes import CampaignScopes
-from trustbridge.storage.models import Campaign, CampaignPhone, CampaignState, Direction, Kind, ScopeChange, Wave
+from trustbridge.storage.models import (
+    Campaign,
+    CampaignPhone,
+    CampaignState,
+    Direction,
+    JournalEntry,
+    Kind,
+    ScopeChange,
+    Wave,
+)
+
+#: Rows as they are, without objects that watch over them: a campaign reads and writes them by the thousand.
+_PHONE: Final = cast(Table, CampaignPhone.__table__)
+_WAVE: Final = cast(Table, Wave.__table__)
+_JOURNAL: Final = cast(Table, JournalEntry.__table__)
 
 #: The minute of "resets a minute".
 MINUTE: Final = timedelta(minutes=1)
@@ -29,36 +44,50 @@ StopRule = Callable[[WaveRecord], str | None]
 Allowance = Callable[[Load, Sequence[Change]], Sequence[Change]]
 
 
+@dataclass(frozen=True, slots=True)
+class _Named:
+    name: str
+
+
 class CampaignWork(CampaignScopes):
     """A worker's side of the repository; `by` must be this worker's alone."""
 
-    def lease(self, campaign_id: int, now: datetime, *, until: datetime, limit: int) -> list[PhoneRecord]:
-        """Take phones that are due and nobody else's, those under way first; they are ours until then."""
+    def lease(
+        self, campaign_id: int, now: datetime, *, until: datetime, limit: int, others: int | None = None
+    ) -> list[PhoneRecord]:
+        """Take phones that are due and nobody else's, those under way first; they are ours until then.
+
+        Args:
+            limit: phones under way, at the most.
+            others: the others, at the most; None for as many as those under way leave of `limit`.
+        """
         free = or_(CampaignPhone.lease_until.is_(None), CampaignPhone.lease_until <= now)
+        moving = CampaignPhone.kind == Kind.UNDER_WAY
         due = or_(CampaignPhone.due_at <= now, TURNING)
-        urgent = case((CampaignPhone.kind == Kind.UNDER_WAY, 0), else_=1)
         with self.writing() as session:
-            # SQLite has the file locked since the transaction began, and knows no FOR UPDATE: it is left out there.
-            chosen = session.scalars(
-                select(CampaignPhone.id)
-                .where(CampaignPhone.campaign_id == campaign_id, free, due)
-                .order_by(urgent, CampaignPhone.due_at, CampaignPhone.id)
-                .limit(limit)
-                .with_for_update(skip_locked=True)
-            ).all()
+
+            def some(which: ColumnElement[bool], count: int) -> list[int]:
+                # SQLite has the file locked since the transaction began, and knows no FOR UPDATE: it is left out there.
+                query = select(CampaignPhone.id).where(CampaignPhone.campaign_id == campaign_id, free, due, which)
+                query = query.order_by(CampaignPhone.due_at, CampaignPhone.id).limit(count)
+                return list(session.scalars(query.with_for_update(skip_locked=True)))
+
+            under_way = some(moving, limit)
+            room = limit - len(under_way) if others is None else others
+            held = some(~moving, room) if room > 0 else []
+            chosen = under_way + held
+            if not chosen:
+                return []
             session.execute(
                 update(CampaignPhone)
                 .where(CampaignPhone.id.in_(chosen))
                 .values(lease_owner=self.by, lease_until=until)
                 .execution_options(synchronize_session=False)
             )
-            query = (
-                select(CampaignPhone, Wave)
-                .join(Wave, Wave.id == CampaignPhone.wave_id)
-                .where(CampaignPhone.id.in_(chosen))
-                .order_by(urgent, CampaignPhone.id)
-            )
-            return [PhoneRecord.of(phone, wave) for phone, wave in session.execute(query)]
+            query = select(_PHONE, _WAVE.c.name.label("wave_name")).join(_WAVE, _WAVE.c.id == _PHONE.c.wave_id)
+            rows = session.execute(query.where(_PHONE.c.id.in_(chosen)))
+            found = {row.id: PhoneRecord.of(cast(Any, row), cast(Any, _Named(row.wave_name))) for row in rows}
+            return [found[number] for number in (*sorted(under_way), *sorted(held))]
 
     def release(self, phones: Sequence[PhoneRecord]) -> None:
         """Give phones back that nothing was written of."""
@@ -75,10 +104,12 @@ class CampaignWork(CampaignScopes):
         """Write what became of leased phones, and halt the campaign where that is too much.
 
         Args:
+            changes: several of one phone follow one another, each made of what the one before comes to (`after`):
+                they are written as one, each with its entry in the journal.
             keep: the lease is kept, for what is to follow at once.
 
         Gives:
-            the phones as they are now; those that were somebody else's by then are missing, and unchanged.
+            the phones as they are now, each once; those that were somebody else's by then are missing, and unchanged.
         """
         with self.writing() as session:
             campaign = _locked(session, campaign_id)
@@ -125,67 +156,67 @@ class CampaignWork(CampaignScopes):
             return self._write(session, chosen, now, keep=True)
 
     def _write(self, session: Session, changes: Sequence[Change], now: datetime, *, keep: bool) -> list[PhoneRecord]:
-        done: list[tuple[int, str]] = []
+        """A number of statements for all of them together: the database's part of a campaign must not grow with it."""
+        steps: dict[int, list[Change]] = {}
         for change in changes:
-            before = change.phone
-            values: dict[str, object] = {"due_at": change.due_at}
+            steps.setdefault(change.phone.id, []).append(change)
+        mine = self._mine(session, steps, now)
+        done: list[PhoneRecord] = []
+        updates: dict[tuple[str, ...], list[dict[str, object]]] = {}
+        entries: list[dict[str, object]] = []
+        for number, ways in steps.items():
+            if number not in mine:
+                continue
+            values: dict[str, object] = {"key": number}
+            for change in ways:
+                values |= _values(change, now)
+                if change.moves:
+                    entries.append(self._entry(change, now))
             if not keep:
                 values |= {"lease_owner": None, "lease_until": None}
-            if change.moves:
-                values |= {
-                    "state": change.state,
-                    "kind": change.kind,
-                    "direction": change.direction,
-                    "step": before.step + 1,
-                    "since": now,
-                    "reason": change.reason,
-                    "evidence": list(change.evidence),
-                    "baseline": dict(change.baseline),
-                }
-                if before.again:
-                    values["again"] = False
-                if change.reset:
-                    values |= {"reset_at": now, "resets": before.resets + 1}
-            else:
-                # Not a change of state: why it is still in it may be another reason, as for one that waits.
-                values["reason"] = change.reason or before.reason
-            written = session.execute(
-                update(CampaignPhone)
-                .where(
-                    CampaignPhone.id == before.id,
-                    CampaignPhone.step == before.step,
-                    CampaignPhone.lease_owner == self.by,
-                    CampaignPhone.lease_until > now,
-                )
-                .values(**values)
-                .returning(CampaignPhone.id)
-                .execution_options(synchronize_session=False)
-            ).first()
-            if written is None:
-                continue
-            done.append((before.id, before.wave))
-            if change.moves:
-                self.note(
-                    session,
-                    before.campaign_id,
-                    now,
-                    change.event,
-                    wave=before.wave,
-                    phone=before.name,
-                    step=before.step + 1,
-                    before=before.state,
-                    after=change.state,
-                    reason=change.reason,
-                    evidence=change.evidence,
-                )
-        rows = session.execute(
-            select(CampaignPhone, Wave)
-            .join(Wave, Wave.id == CampaignPhone.wave_id)
-            .where(CampaignPhone.id.in_([number for number, _ in done]))
-            .execution_options(populate_existing=True)
-        )
-        found = {phone.id: PhoneRecord.of(phone, wave) for phone, wave in rows}
-        return [found[number] for number, _ in done]
+            updates.setdefault(tuple(sorted(values)), []).append(values)
+            record = after(ways[-1], now) if keep else replace(after(ways[-1], now), lease_owner=None, lease_until=None)
+            # What a person wants may have changed since the lease.
+            wanted, again = mine[number]
+            done.append(replace(record, wanted=Direction(wanted), again=again and "again" not in values))
+        connection = session.connection()
+        for columns, rows in updates.items():
+            bound: dict[str, Any] = {name: bindparam(f"new_{name}") for name in columns if name != "key"}
+            statement = update(_PHONE).where(_PHONE.c.id == bindparam("key")).values(bound)
+            connection.execute(
+                statement, [{name if name == "key" else f"new_{name}": row[name] for name in row} for row in rows]
+            )
+        if entries:
+            connection.execute(insert(_JOURNAL), entries)
+        return done
+
+    def _mine(
+        self, session: Session, steps: Mapping[int, Sequence[Change]], now: datetime
+    ) -> dict[int, tuple[str, bool]]:
+        """Which of these phones are still this worker's, at the step their change was decided on; wanted and again."""
+        columns = (_PHONE.c.step, _PHONE.c.lease_owner, _PHONE.c.lease_until, _PHONE.c.wanted, _PHONE.c.again)
+        query = select(_PHONE.c.id, *columns).where(_PHONE.c.id.in_(list(steps))).with_for_update()
+        return {
+            number: (wanted, again)
+            for number, step, owner, until, wanted, again in session.execute(query)
+            if step == steps[number][0].phone.step and owner == self.by and until is not None and until > now
+        }
+
+    def _entry(self, change: Change, now: datetime) -> dict[str, object]:
+        before = change.phone
+        return {
+            "campaign_id": before.campaign_id,
+            "at": now,
+            "by": self.by,
+            "event": change.event,
+            "wave": before.wave,
+            "phone": before.name,
+            "step": before.step + 1,
+            "before": before.state,
+            "after": change.state,
+            "reason": change.reason,
+            "evidence": list(change.evidence),
+        }
 
     def _judge(self, session: Session, campaign: Campaign, now: datetime, stop: StopRule) -> None:
         for wave in wave_records(session, campaign.id):
@@ -259,6 +290,52 @@ class CampaignWork(CampaignScopes):
             if campaign.state != CampaignState.PAUSED:
                 count += session.scalar(_unsettled(campaign_id)) or 0
             return count, due
+
+
+def after(change: Change, now: datetime) -> PhoneRecord:
+    """What a change makes of its phone, leases aside."""
+    before = change.phone
+    if not change.moves:
+        return replace(before, due_at=change.due_at, reason=change.reason or before.reason)
+    return replace(
+        before,
+        state=change.state,
+        kind=change.kind,
+        direction=change.direction,
+        step=before.step + 1,
+        since=now,
+        due_at=change.due_at,
+        reason=change.reason,
+        evidence=change.evidence,
+        baseline=change.baseline,
+        again=False,
+        reset_at=now if change.reset else before.reset_at,
+        resets=before.resets + change.reset,
+    )
+
+
+def _values(change: Change, now: datetime) -> dict[str, object]:
+    """The columns of that."""
+    before = change.phone
+    if not change.moves:
+        # Not a change of state: why it is still in it may be another reason, as for one that waits.
+        return {"due_at": change.due_at, "reason": change.reason or before.reason}
+    values: dict[str, object] = {
+        "due_at": change.due_at,
+        "state": change.state,
+        "kind": change.kind,
+        "direction": change.direction,
+        "step": before.step + 1,
+        "since": now,
+        "reason": change.reason,
+        "evidence": list(change.evidence),
+        "baseline": dict(change.baseline),
+    }
+    if before.again:
+        values["again"] = False
+    if change.reset:
+        values |= {"reset_at": now, "resets": before.resets + 1}
+    return values
 
 
 def _may_reset(state: CampaignState, direction: Direction) -> bool:
