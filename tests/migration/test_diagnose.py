@@ -363,6 +363,38 @@ def test_lists_of_neither_are_told_only_where_every_file_was_had() -> None:
     assert not [one for one in found if one.id == "TB122" and "serves such a file" in one.evidence]
 
 
+@pytest.mark.parametrize(
+    "case",
+    [
+        there(flash=A.flash(secure=True)),
+        there(closed=True),
+        Case(made=unvouched()),
+        Case(closed=True),
+        Case(ran=False),
+        Case(registered={SOURCE: None, DESTINATION: None}),
+        Case(registered={SOURCE: None, DESTINATION: at("dst2", PhoneStatus.REJECTED)}),
+        Case(pairs=(), flash=Flash(B.ctl(), B.itl())),
+        Case(pairs=(), closed=True),
+        Case(pairs=(), registered={SOURCE: None, DESTINATION: None}),
+        nobody(),
+        nobody(views={SOURCE: {"device": None, "heard": False}, DESTINATION: {"device": None}}),
+    ],
+)
+def test_whoever_does_not_stand_well_is_told_what_to_do(case: Case) -> None:
+    course = case.course()
+    assert not course.well
+    assert course.steps
+
+
+def test_registered_there_with_other_lists_a_reset_helps_only_if_its_procedure_says_so() -> None:
+    course = there(flash=A.flash(secure=True)).course()
+    assert course.prediction is not None
+    assert course.prediction.moves
+    assert any(step.startswith("Reset it") for step in course.steps)
+    course = there(flash=A.flash(secure=True), made=unvouched()).course()
+    assert not any(step.startswith("Reset it") for step in course.steps)
+
+
 # Campaigns.
 
 

@@ -164,7 +164,7 @@ def _course(seen: PhoneSeen, move: MoveSeen) -> Course:
     prediction, walks = _predicted(move)
     standing, because = _standing(seen, move, prediction, walks)
     findings = findings_of(seen, move, standing, prediction)
-    steps = steps_of(seen, move, standing, findings)
+    steps = steps_of(seen, move, standing, findings, prediction)
     return Course(move.source, move.destination, standing, because, findings, prediction, walks, steps)
 
 

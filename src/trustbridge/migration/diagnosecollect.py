@@ -48,8 +48,8 @@ Progress = Callable[[str, int, int], None]
 #: Sessions of questions of our own, apart from those of a proof.
 _FIRST_SESSION: Final = 3000
 _WEB_ACCESS: Final = (
-    "Switch Web Access on (the device's own settings, or its Common Phone Profile) and reset the phone; or read its "
-    "trust lists at the phone itself, in its security settings."
+    "Switch Web Access on (the device's own settings, or its Common Phone Profile) and reset the phone, which then "
+    "goes where option 150 names: see first that this is where it is. Or read its trust lists at the phone itself."
 )
 
 

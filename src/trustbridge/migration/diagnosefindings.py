@@ -14,6 +14,8 @@ from trustbridge.migration.firmware import SUFFIX
 from trustbridge.migration.phonecollect import model_named_by
 from trustbridge.migration.predictvalues import Forecast, Prediction
 
+#: Findings of a proof that are about what a TVS answers: of a phone's TVS only one comes to that.
+_OF_ANSWERS: Final = frozenset({"TB101", "TB102", "TB103", "TB104", "TB105", "TB106", "TB107", "TB108", "TB109"})
 #: Findings of a proof that are about whom a phone asks, and about what it loads.
 _OF_TVS: Final = frozenset(
     {"TB101", "TB102", "TB103", "TB104", "TB105", "TB106", "TB107", "TB108", "TB109", "TB110", "TB111", "TB112"}
@@ -72,7 +74,18 @@ def _proven(seen: PhoneSeen, move: MoveSeen, standing: Standing, prediction: Pre
             continue
         else:
             continue
-        yield _for_phone(one, seen.phone, standing, prediction)
+        first = _first_to_answer(move)
+        if node and one.id in _OF_ANSWERS and first and node != first:
+            leads = f"{seen.phone} asks it only when {first}, which it asks first, does not answer."
+            yield replace(one, severity=Severity.WARN, consequence=leads)
+        else:
+            yield _for_phone(one, seen.phone, standing, prediction)
+
+
+def _first_to_answer(move: MoveSeen) -> str:
+    """The node whose TVS decides, as far as that is known; "" otherwise."""
+    answering = {one.node for one in move.answers if one.cluster == move.source and one.failure is None}
+    return next((node for node in move.facts.group or () if node in answering), "")
 
 
 def _for_phone(one: Finding, phone: str, standing: Standing, prediction: Prediction | None) -> Finding:

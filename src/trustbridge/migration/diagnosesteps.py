@@ -9,6 +9,7 @@ from trustbridge.migration.campaignphone import PhoneState
 from trustbridge.migration.diagnoseseen import MoveSeen, PhoneSeen
 from trustbridge.migration.diagnosevalues import Standing
 from trustbridge.migration.findings import Finding, Severity
+from trustbridge.migration.predictvalues import Prediction
 from trustbridge.storage.models import CampaignState, Direction, Kind
 
 #: What an exchange cures.
@@ -16,11 +17,22 @@ _BY_EXCHANGE: Final = frozenset({"TB101", "TB104", "TB105", "TB106", "TB107", "T
 
 
 def steps_of(
-    seen: PhoneSeen, move: MoveSeen | None, standing: Standing, findings: Sequence[Finding]
+    seen: PhoneSeen,
+    move: MoveSeen | None,
+    standing: Standing,
+    findings: Sequence[Finding],
+    prediction: Prediction | None = None,
 ) -> tuple[str, ...]:
-    """What to do next, in order; nothing where there is nothing to do."""
-    found = list(_steps(seen, move, standing, findings))
-    return tuple(dict.fromkeys(found))
+    """What to do next, in order; nothing where there is nothing to do.
+
+    Args:
+        move: None where none is meant.
+    """
+    found = dict.fromkeys(_steps(seen, move, standing, findings))
+    if standing is Standing.NOT_TRUSTING and prediction is not None and prediction.moves and move is not None:
+        take = f"Reset it: by its own procedure it takes the trust lists of {move.destination} then."
+        found |= dict.fromkeys([take, f"Look again: trustbridge diagnose {_arguments(seen, move)}"])
+    return tuple(found)
 
 
 def _steps(seen: PhoneSeen, move: MoveSeen | None, standing: Standing, findings: Sequence[Finding]) -> Iterator[str]:
@@ -31,8 +43,6 @@ def _steps(seen: PhoneSeen, move: MoveSeen | None, standing: Standing, findings:
         return
     yield from _see_more(seen, standing)
     yield from _cures(seen, move, standing, findings)
-    if move is None:
-        return
     if standing is Standing.NOWHERE:
         at = f", last at {seen.address}" if seen.address else ""
         yield (
@@ -42,6 +52,11 @@ def _steps(seen: PhoneSeen, move: MoveSeen | None, standing: Standing, findings:
         yield "If it is up, read its screen: Settings, Status, Status Messages."
     elif standing is Standing.REJECTED:
         yield "Compare the device with what the phone is: model, protocol, security profile; then reset it."
+    elif move is None or standing is Standing.ELSEWHERE:
+        yield f"Say which move is meant: trustbridge diagnose {seen.phone} --source NAME --destination NAME"
+    elif standing is Standing.NOT_TRUSTING:
+        serving = f"the trust lists of {move.destination} are what phones can verify"
+        yield f"See that {serving}: trustbridge exchange verify {move.source} {move.destination}"
     elif standing is Standing.UNPROVEN:
         yield f"When its page can be read: trustbridge diagnose {_arguments(seen, move)}"
     elif standing in (Standing.WOULD_MOVE, Standing.WOULD_STRAND, Standing.STRANDED, Standing.UNDECIDED):
