@@ -6,7 +6,7 @@ import csv
 import io
 import ipaddress
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -18,6 +18,7 @@ from trustbridge.errors import SettingsError
 from trustbridge.migration.campaignphone import Rule, Terms
 from trustbridge.migration.campaignwindows import Window, opens
 from trustbridge.migration.phonefacts import PhoneFacts
+from trustbridge.migration.predictvalues import Forecast
 from trustbridge.storage.campaignrecords import Change, Load, NewPhone, NewScope, NewWave, WaveRecord
 from trustbridge.storage.models import Direction
 
@@ -190,7 +191,8 @@ def deal(
             raise SettingsError(
                 f"no phone that is to move has a device pool {waves.pilot_site}", "Correct --pilot-site."
             )
-    pilot = _pilot(at_hand, waves.pilot)
+    doubtful = {name for name, (what, _) in known.items() if what not in (Forecast.MOVES, Forecast.FIRST_TRUST)}
+    pilot = _pilot(at_hand, waves.pilot, doubtful)
     made = [wave("pilot", True, general, pilot)] if pilot else []
     taken = {phone.name for phone in pilot}
     groups: dict[str, list[PhoneFacts]] = {}
@@ -248,13 +250,18 @@ def scopes_of(
     return list(found.values())
 
 
-def _pilot(phones: Sequence[PhoneFacts], count: int) -> list[PhoneFacts]:
-    """One phone of each model and device pool in turn, registered ones first: a pilot shows what can go wrong."""
+def _pilot(phones: Sequence[PhoneFacts], count: int, doubtful: Collection[str]) -> list[PhoneFacts]:
+    """One phone of each model and device pool in turn: a pilot shows what can go wrong with phones of which nobody
+    expects it. Those that are not registered, or of which the prediction can't tell, come last."""
+
+    def late(phone: PhoneFacts) -> tuple[bool, bool]:
+        return phone.status is not PhoneStatus.REGISTERED, phone.name in doubtful
+
     kinds: dict[tuple[str, str], list[PhoneFacts]] = {}
-    for phone in sorted(phones, key=lambda phone: (phone.status is not PhoneStatus.REGISTERED, phone.name)):
+    for phone in sorted(phones, key=lambda phone: (late(phone), phone.name)):
         kinds.setdefault((phone.model, phone.device_pool), []).append(phone)
     turns = [(place, kind, phone) for kind, found in kinds.items() for place, phone in enumerate(found)]
-    turns.sort(key=lambda turn: (turn[0], turn[2].status is not PhoneStatus.REGISTERED, turn[1]))
+    turns.sort(key=lambda turn: (late(turn[2]), turn[0], turn[1]))
     return [phone for _, _, phone in turns[:count]]
 
 
