@@ -119,7 +119,7 @@ class Audit:
         return who, actions
 
 
-def _filtered(query: Select[AuditEntry], wanted: AuditFilter) -> Select[tuple[AuditEntry]]:
+def _filtered(query: Select[Any], wanted: AuditFilter) -> Select[AuditEntry]:
     for column, value in (
         (AuditEntry.who, wanted.who),
         (AuditEntry.action, wanted.action),

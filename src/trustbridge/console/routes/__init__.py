@@ -1,0 +1,1 @@
+"""The pages; `parts` names those that are served."""
