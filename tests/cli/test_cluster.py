@@ -122,6 +122,7 @@ class Kept(SystemKeyring):
 def kept(state: Path, monkeypatch: pytest.MonkeyPatch) -> Kept:
     found = Kept()
     monkeypatch.setattr(passwords, "system_keyring", lambda: found)
+    monkeypatch.setattr("trustbridge.storage.passwords.system_keyring", lambda: found)
     Inventory(state).add(ENTRY)
     return found
 

@@ -54,32 +54,10 @@ Password = Callable[["Server"], str]
 @asynccontextmanager
 async def opened_provider(server: Server, password: Password) -> AsyncIterator[Provider]:
     """The provider that a server stands for; `password` is asked where it wants one."""
-    from trustbridge.dhcp.files import ConfigFile
-    from trustbridge.dhcp.kea import Kea
-    from trustbridge.dhcp.record import Kind
-    from trustbridge.dhcp.unifiedcm import UnifiedCmDhcp
+    from trustbridge.storage import opened as opening
 
-    match server.kind:
-        case Kind.CLUSTER:
-            async with opened([server.where]) as clusters:
-                yield UnifiedCmDhcp(clusters[server.where])
-        case Kind.DNSMASQ:
-            yield ConfigFile(Path(server.where), "dnsmasq")
-        case Kind.ISC:
-            yield ConfigFile(Path(server.where), "isc")
-        case Kind.KEA:
-            from trustbridge.cucm.access import CERTIFICATES
-            from trustbridge.cucm.pins import TlsPins
-            from trustbridge.dhcp.keacontrol import Agent, Socket
-
-            kind, _, path = server.where.partition(":")
-            if kind == "unix":
-                yield Kea(Socket(Path(path)))
-                return
-            pins = TlsPins(state_folder() / CERTIFICATES, on_first_contact=lambda contact: pinned(str(contact)))
-            # An address that can't be one is said before a password is asked for.
-            Agent(server.where, server.user, pins=pins)
-            yield Kea(Agent(server.where, server.user, password(server) if server.user else "", pins))
+    async with opening.opened_provider(server, password, opened, state_folder(), pinned) as provider:
+        yield provider
 
 
 def passwords(file: Path | None) -> Password:

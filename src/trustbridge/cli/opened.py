@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Iterable
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -39,18 +39,14 @@ async def opened(
         SettingsError: one is not known, or the files that hold them can't be read.
     """
     from trustbridge.cli.passwords import cluster_credentials
-    from trustbridge.cucm.cluster import Cluster
-    from trustbridge.storage.inventory import Inventory
+    from trustbridge.storage import opened as opening
 
     state = state_folder()
-    inventory = Inventory(state)
-    entries = [inventory.get(name) for name in dict.fromkeys(names)]
-    # Every question for a password comes before the first connection.
-    known = [(entry, cluster_credentials(entry, state)) for entry in entries]
-    async with AsyncExitStack() as stack:
-        yield {
-            entry.name: await stack.enter_async_context(
-                Cluster.open(entry, credentials, state=state, on_write=on_write, on_first_contact=pinned)
-            )
-            for entry, credentials in known
-        }
+    async with opening.opened(
+        names,
+        state,
+        lambda entry: cluster_credentials(entry, state),
+        on_write=on_write,
+        on_first_contact=pinned,
+    ) as found:
+        yield found

@@ -2,52 +2,36 @@
 
 from __future__ import annotations
 
-import os
 import stat
 import sys
-from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import typer
 
 from trustbridge.errors import SettingsError, TrustbridgeError
+from trustbridge.storage.passwords import given, stored_password, system_keyring, take_environment, user_of
 
 if TYPE_CHECKING:
     from trustbridge.cucm.credentials import Credentials, Realm, Secret
     from trustbridge.cucm.model import ClusterEntry
-    from trustbridge.storage.systemkeyring import SystemKeyring
+
+__all__ = [
+    "PASSWORD_VARIABLE",
+    "cluster_credentials",
+    "forget_passwords",
+    "new_cluster_password",
+    "password_in",
+    "read_password",
+    "system_keyring",
+    "take_environment",
+    "user_of",
+]
 
 #: What stands for standard input where a file is named.
 STANDARD_INPUT = Path("-")
 #: The SFTP server's; those of clusters are named by `credentials.variable`.
 PASSWORD_VARIABLE = "TRUSTBRIDGE_SFTP_PASSWORD"  # noqa: S105 - the name of a variable
-
-
-#: What `take_environment` took, by the names of the variables.
-_taken: dict[str, str] = {}
-
-
-def take_environment() -> None:
-    """Take passwords out of the environment, so that no program which this one starts is given them.
-
-    Libraries start some unasked: to find OpenSSL's companions, asyncssh has ctypes run ldconfig.
-    """
-    _taken.clear()
-    for name in [name for name in os.environ if name.startswith("TRUSTBRIDGE_") and name.endswith("_PASSWORD")]:
-        _taken[name] = os.environ.pop(name)
-
-
-def _given(name: str) -> str | None:
-    """A password of the environment; None where it holds none of that name.
-
-    Raises:
-        SettingsError: it is empty.
-    """
-    found = os.environ.get(name, _taken.get(name))
-    if found == "":
-        raise SettingsError(f"${name} is empty: it should be the password")
-    return found
 
 
 def read_password(whose: str, file: Path | None, *, new: bool = False) -> str:
@@ -62,8 +46,8 @@ def read_password(whose: str, file: Path | None, *, new: bool = False) -> str:
     """
     if file is not None:
         return password_in(file)
-    if (given := _given(PASSWORD_VARIABLE)) is not None:
-        return given
+    if (found := given(PASSWORD_VARIABLE)) is not None:
+        return found
     if not sys.stdin.isatty():
         raise SettingsError(
             f"there is no password for {whose}, and no terminal to ask at",
@@ -119,21 +103,6 @@ def new_cluster_password(entry: ClusterEntry, realm: Realm) -> Secret | None:
         typer.echo("the two are not the same", err=True)
 
 
-def user_of(entry: ClusterEntry, realm: Realm) -> str:
-    """Whose password a cluster's realm asks for."""
-    from trustbridge.cucm.credentials import Realm
-
-    return entry.os_user if realm is Realm.OS else entry.app_user
-
-
-@cache
-def system_keyring() -> SystemKeyring:
-    """The keyring; one a process, so that one that hangs is waited for once."""
-    from trustbridge.storage.systemkeyring import SystemKeyring
-
-    return SystemKeyring()
-
-
 def forget_passwords(entry: ClusterEntry, folder: Path) -> None:
     """Forget what is kept of a cluster, in keyring and file; where a keyring can't be asked, that is said."""
     from trustbridge.cucm.credentials import Realm
@@ -165,14 +134,9 @@ def cluster_credentials(entry: ClusterEntry, folder: Path, *, ask: bool = True) 
 
 
 def _cluster_password(entry: ClusterEntry, realm: Realm, folder: Path, ask: bool) -> Secret | None:
-    from trustbridge.cucm.credentials import Secret, variable
-    from trustbridge.storage.passwordfile import PasswordFile
+    from trustbridge.cucm.credentials import Secret
 
-    if (given := _given(variable(entry.name, realm))) is not None:
-        return Secret(given)
-    kept = system_keyring().get(entry.name, realm, user_of(entry, realm)) or PasswordFile(folder).get(entry.name).of(
-        realm
-    )
+    kept = stored_password(entry, realm, folder)
     if kept is not None or not ask:
         return kept
     question = f"{_question(entry, realm)} (Enter: go without)"
