@@ -16,6 +16,7 @@ from trustbridge.cli.inspect import inspect_command
 from trustbridge.cli.passwords import take_environment
 from trustbridge.cli.predict import predict
 from trustbridge.cli.report import report
+from trustbridge.cli.serve import serve
 from trustbridge.errors import TrustbridgeError
 
 #: Exit code for a fault of the program itself (sysexits' EX_SOFTWARE), and for Ctrl-C (128 + SIGINT).
@@ -50,6 +51,7 @@ app.add_typer(option150.app, name="option150", rich_help_panel="Migrate")
 app.add_typer(migrate.app, name="migrate", rich_help_panel="Migrate")
 app.command(rich_help_panel="Migrate")(diagnose)
 app.command(rich_help_panel="Migrate")(report)
+app.command(rich_help_panel="Look")(serve)
 app.add_typer(tvs.app, name="tvs", rich_help_panel="Trust")
 app.command("inspect", rich_help_panel="Trust")(inspect_command)
 
