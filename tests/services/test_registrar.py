@@ -210,7 +210,7 @@ def test_a_slow_request_is_cut_off_however_steadily_it_drips(run: Run) -> None:
                     writer.write(bytes([byte]))
                     await writer.drain()
                     await asyncio.sleep(0.02)
-                    if reader.at_eof():
+                    if reader.at_eof() or writer.is_closing():  # uvloop raises when one writes to what was reset
                         break
             assert asyncio.get_running_loop().time() - begin < 1.5
             assert server.counters.timed_out == 1
