@@ -285,3 +285,19 @@ def test_a_wave_begins_once(engine: Engine) -> None:
     assert not work.open_wave(number, first.id, NOW)
     assert work.open_wave(number, second.id, NOW)
     assert [entry.wave for entry in work.journal(number) if entry.event == "wave"] == [first.name, second.name]
+
+
+def test_a_page_of_phones(engine: Engine) -> None:
+    work = CampaignWork(engine, "reader")
+    campaign = planned(work, "move", 2, 5)
+    names = [phone.name for phone in work.phones(campaign.id)]
+    found, total = work.some_phones(campaign.id, limit=3, offset=1)
+    assert ([phone.name for phone in found], total) == (names[1:4], 7)
+    assert work.some_phones(campaign.id, waves=("pilot",))[1] == 2
+    assert [phone.name for phone in work.some_phones(campaign.id, text=names[4][-5:].lower())[0]] == [names[4]]
+    assert work.some_phones(campaign.id, text="%")[1] == 0
+    assert work.some_phones(campaign.id, text="cp-88", kinds=(Kind.HELD,), states=("planned",))[1] == 7
+    assert work.some_phones(campaign.id, kinds=(Kind.FAILED,)) == ([], 0)
+    assert work.some_phones(campaign.id, predicted=("moves",))[1] == 0
+    work.foretold("move", {names[3]: ("strands", "TB102"), "SEPFFFFFFFFFFFF": ("moves", "")}, now=NOW)
+    assert [phone.predicted_why for phone in work.some_phones(campaign.id, predicted=("strands",))[0]] == ["TB102"]

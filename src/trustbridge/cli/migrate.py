@@ -43,6 +43,8 @@ Stranding = Annotated[
 Many = list[str] | None
 #: Phones that are named one by one.
 _SAID = 10
+#: Seconds between two looks of `status --watch`.
+_LOOK = 2.0
 
 
 app.command()(plan)
@@ -214,14 +216,13 @@ def _say_who_stays(stranding: Mapping[str, str], stay: Collection[str], target: 
 @app.command()
 def status(
     name: Annotated[str | None, typer.Argument(metavar="CAMPAIGN", help="Without one, all are listed.")] = None,
-    watch: Annotated[bool, typer.Option("--watch", help="Again and again, until it rests.")] = False,
+    watch: Annotated[
+        bool, typer.Option("--watch", help="A screen that follows it until it rests; Ctrl-C leaves it.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Campaigns and their state; of one, its waves, what failed and why, and the end of its journal."""
-    import time
-
     from trustbridge.cli import migrateview, screen
-    from trustbridge.storage.models import CampaignState
 
     with campaigns_at_hand() as campaigns:
         if name is None:
@@ -233,13 +234,34 @@ def status(
             else:
                 typer.echo("there is no campaign yet; plan one: trustbridge migrate plan --help")
             return
+        if watch and not as_json:
+            _watch(campaigns, name)
+        _show(campaigns, name, as_json)
+
+
+def _watch(campaigns: CampaignWork, name: str) -> None:
+    """Until it rests, or somebody presses Ctrl-C."""
+    import contextlib
+    import time
+
+    from rich.live import Live
+
+    from trustbridge.cli import migratewatch, screen
+    from trustbridge.storage.models import CampaignState, Kind
+
+    console = screen.console()
+    pace = migratewatch.Pace()
+    with contextlib.suppress(KeyboardInterrupt), Live(console=console, auto_refresh=False, transient=True) as live:
         while True:
-            _show(campaigns, name, as_json)
-            campaign = campaigns.get(name)
-            busy = campaign.state is CampaignState.RUNNING or campaigns.left(campaign.id)[0]
-            if not watch or not busy:
+            campaign, now = campaigns.get(name), _now()
+            waves = campaigns.waves(campaign.id)
+            pace.see(now, migratewatch.ended(waves))
+            bad, _ = campaigns.some_phones(campaign.id, kinds=(Kind.FAILED,), newest=True, limit=5)
+            journal = campaigns.journal(campaign.id, last=8)
+            live.update(migratewatch.screen(campaign, waves, bad, journal, pace, now), refresh=True)
+            if campaign.state is not CampaignState.RUNNING and not campaigns.left(campaign.id)[0]:
                 return
-            time.sleep(5)
+            time.sleep(_LOOK)
 
 
 # What all of them need.

@@ -44,20 +44,42 @@ def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[str]], *, 
 
 @contextlib.contextmanager
 def progress(title: str, *, shown: bool = True) -> Iterator[Callable[[str, int, int], None]]:
-    """A progress bar on standard error; gives a function of (what, done, total)."""
+    """A progress bar on standard error, with the rate and the time left; gives a function of (what, done, total)."""
     if not shown or not sys.stderr.isatty():
         yield lambda what, done, total: None
         return
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        Task,
+        TextColumn,
+        TimeElapsedColumn,
+        TimeRemainingColumn,
+    )
+    from rich.text import Text
+
+    class Rate(TextColumn):
+        def render(self, task: Task) -> Text:
+            return Text(rate_words(task.finished_speed or task.speed or 0.0), style="progress.data.speed")
 
     with Progress(
         TextColumn("[bold]{task.description}"),
         BarColumn(),
         MofNCompleteColumn(),
+        Rate(""),
         TimeElapsedColumn(),
+        TimeRemainingColumn(),
         TextColumn("{task.fields[what]}"),
         console=console(stderr=True),
         transient=True,
     ) as bar:
         task = bar.add_task(title, total=None, what="")
         yield lambda what, done, total: bar.update(task, completed=done, total=total, what=what)
+
+
+def rate_words(rate: float) -> str:
+    """Things a second, in words a person reads at a glance; nothing where there is no rate yet."""
+    if rate <= 0:
+        return ""
+    return f"{rate:.0f}/s" if rate >= 10 else f"{rate:.1f}/s" if rate >= 1 else f"{rate * 60:.0f}/min"

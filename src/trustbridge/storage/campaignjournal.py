@@ -25,11 +25,14 @@ class CampaignJournal(CampaignReads):
         now: datetime,
         *,
         event: str = "campaign",
+        wave: str | None = None,
         evidence: Sequence[str] = (),
     ) -> None:
         """Change a campaign's state."""
         before, campaign.state, campaign.reason, campaign.changed_at = campaign.state, state, reason, now
-        self.note(session, campaign.id, now, event, before=before, after=state, reason=reason, evidence=evidence)
+        self.note(
+            session, campaign.id, now, event, wave=wave, before=before, after=state, reason=reason, evidence=evidence
+        )
 
     def note(
         self,

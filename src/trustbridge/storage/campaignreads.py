@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 
-from sqlalchemy import Engine, func, select
+from sqlalchemy import Engine, func, or_, select
 from sqlalchemy.orm import Session
 
 from trustbridge.errors import SettingsError
@@ -90,6 +90,47 @@ class CampaignReads:
         )
         with self.reading() as session:
             return [PhoneRecord.of(phone, wave) for phone, wave in session.execute(query)]
+
+    def some_phones(
+        self,
+        campaign_id: int,
+        *,
+        kinds: Collection[Kind] = (),
+        states: Collection[str] = (),
+        waves: Collection[str] = (),
+        predicted: Collection[str] = (),
+        text: str = "",
+        newest: bool = False,
+        limit: int = 50,
+        offset: int = 0,
+    ) -> tuple[list[PhoneRecord], int]:
+        """Some phones of a campaign, a page of them, and how many there are in all.
+
+        Args:
+            kinds, states, waves, predicted: any of these; none for all.
+            text: part of the name, model, device pool or reason, in either case.
+            newest: those whose state has changed last come first; else by name.
+        """
+        meant = [CampaignPhone.campaign_id == campaign_id]
+        for column, values in (
+            (CampaignPhone.kind, kinds),
+            (CampaignPhone.state, states),
+            (Wave.name, waves),
+            (CampaignPhone.predicted, predicted),
+        ):
+            if values:
+                meant.append(column.in_(values))
+        if text:
+            columns = (CampaignPhone.name, CampaignPhone.model, CampaignPhone.device_pool, CampaignPhone.reason)
+            meant.append(or_(*(column.icontains(text, autoescape=True) for column in columns)))
+        order = (CampaignPhone.since.desc(), CampaignPhone.id.desc()) if newest else (CampaignPhone.name,)
+        chosen = select(CampaignPhone, Wave).join(Wave, Wave.id == CampaignPhone.wave_id).where(*meant)
+        counted = (
+            select(func.count()).select_from(CampaignPhone).join(Wave, Wave.id == CampaignPhone.wave_id).where(*meant)
+        )
+        with self.reading() as session:
+            found = session.execute(chosen.order_by(*order).limit(limit).offset(offset))
+            return [PhoneRecord.of(phone, wave) for phone, wave in found], session.scalar(counted) or 0
 
     def journal(self, campaign_id: int, *, phone: str | None = None, last: int | None = None) -> list[JournalRecord]:
         """The journal of a campaign, oldest first.

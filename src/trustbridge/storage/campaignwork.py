@@ -222,7 +222,7 @@ class CampaignWork(CampaignScopes):
         for wave in wave_records(session, campaign.id):
             reason = stop(wave)
             if reason is not None:
-                self.turn(session, campaign, CampaignState.HALTED, reason, now, event="stop rule")
+                self.turn(session, campaign, CampaignState.HALTED, reason, now, event="stop rule", wave=wave.name)
                 return
 
     # Waves, and the end.
