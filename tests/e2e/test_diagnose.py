@@ -194,6 +194,25 @@ def test_phones_with_a_defect_each(live: LiveLab, tmp_path: Path, monkeypatch: p
     shell(moved.name, "--source", SOURCE, code=2)
 
 
+def test_before_the_exchange_each_way_is_told_for_itself(site: Site, tmp_path: Path) -> None:
+    with site.up(phones(1)) as live:
+        live.boot()
+        (phone,) = live.phones
+        shell = Shell(live, tmp_path / "state")
+        forth, _ = shell.told(phone.name, code=1)["courses"]
+        assert [(one["id"], one["severity"]) for one in forth["findings"]] == [("TB101", "stop")]
+        assert forth["steps"][0] == "trustbridge exchange plan source destination"
+        # A phone that has lost its lists goes, and comes to stand at the destination, from where there is no way back.
+        live.call(phone.flash.erase_trust)
+        live.point_at(DESTINATION)
+        live.boot(phone)
+        there, back = reversed(shell.told(phone.name, code=1)["courses"])
+        assert (there["source"], there["standing"]) == (SOURCE, "moved")
+        assert [(one["id"], one["severity"]) for one in there["findings"]] == [("TB170", "note")]
+        assert (back["source"], back["standing"]) == (DESTINATION, "would_strand")
+        assert {(one["id"], one["severity"]) for one in back["findings"]} == {("TB101", "stop")}
+
+
 def test_a_tvs_that_is_down_and_one_whose_node_says_that_it_runs(live: LiveLab, tmp_path: Path) -> None:
     *_, phone = live.phones
     forget(live, "src-sub1")
@@ -207,6 +226,23 @@ def test_a_tvs_that_is_down_and_one_whose_node_says_that_it_runs(live: LiveLab, 
     found = shell.told(phone.name, *MOVE, code=1)
     assert course(found)["standing"] == "undecided"
     assert any(one["decides"] and "TVS src-sub1" in one["why"] for one in found["not_seen"])
+
+
+def test_which_move_is_meant_is_known_from_the_campaign(live: LiveLab, tmp_path: Path) -> None:
+    phone, other = live.phones[:2]
+    state = tmp_path / "state"
+    shell = Shell(live, state)
+    assert len(shell.told(phone.name)["courses"]) == 2
+    assert not (state / "campaigns.db").exists()  # who only looks leaves none behind
+    wanted = ["migrate", "plan", "north", SOURCE, DESTINATION, "--phone", phone.name, "--pilot", "0"]
+    planned = CliRunner().invoke(app, [*wanted, "--phone-port", str(live.lab.ports.web)], env=shell.environment)
+    assert planned.exit_code == 0, planned.output
+    found = shell.told(phone.name)
+    assert course(found)["source"] == SOURCE
+    assert course(found)["steps"][-1] == "trustbridge migrate start north"
+    (told,) = [one for one in found["evidence"] if one["where"] == "campaign north"]
+    assert "source to destination, planned; wave wave-1: planned since" in told["what"]
+    assert len(shell.told(other.name)["courses"]) == 2
 
 
 class Deaf:

@@ -238,6 +238,7 @@ def test_stranded_is_one_that_was_told_to_go_and_did_not() -> None:
     # A list that was taken later is the last word.
     later = replace(case, messages=(failed, "Trust List Updated")).course()
     assert failed not in later.because
+    assert "it says" not in later.because
 
 
 def test_typed_in_servers() -> None:

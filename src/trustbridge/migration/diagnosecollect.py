@@ -270,6 +270,7 @@ class _Look:
         observed = await self._observations(pair, facts)
         if observed is None:
             return bare
+        observed = replace(observed, pairs=(pair,))  # what goes forth the one way, goes back the other
         for name in pair:
             self.views[name] = _as_observed(self.views[name], observed.clusters[name])
         given = self.pages.network.tftp_servers if self.pages is not None else ()

@@ -142,7 +142,7 @@ def _reset(seen: PhoneSeen, move: MoveSeen) -> str:
         name = seen.phone.lower()
         return (
             f"Reset it, watched, in a campaign of its own: trustbridge migrate plan {name} {move.source} "
-            f"{move.destination} --phone {seen.phone} --pilot 0, then trustbridge migrate start {name}"
+            f"{move.destination} --phone {seen.phone} --pilot 0, then trustbridge migrate start {name} --option150-done"
         )
     one = seen.campaigns[0]
     name, phone, state = one.campaign.name, one.phone, one.campaign.state
