@@ -15,6 +15,7 @@ from argon2.exceptions import InvalidHashError, VerificationError
 from argon2.low_level import Type
 from sqlalchemy import Engine
 
+from trustbridge.console.words import plain
 from trustbridge.errors import AuthenticationRefused, NotNow, SettingsError, Throttled
 from trustbridge.storage.people import People, PersonRecord, Role, SessionRecord, TokenRecord
 
@@ -86,11 +87,11 @@ class Accounts:
         """
         if not SHORTEST <= len(password) <= LONGEST_PASSWORD:
             raise SettingsError(
-                f"a password has {SHORTEST} to {LONGEST_PASSWORD} characters",
-                "A few words that belong together are fine.",
+                plain("a password has %(least)s to %(most)s characters", least=SHORTEST, most=LONGEST_PASSWORD),
+                plain("A few words are fine."),
             )
         if name.casefold() in password.casefold() or len(set(password)) < 5:
-            raise SettingsError("that password is easy to guess", "Take some words that do not name you.")
+            raise SettingsError(plain("that password is easy to guess"), plain("Take some words that do not name you."))
 
     @staticmethod
     def check_name(name: str) -> None:
@@ -101,7 +102,8 @@ class Accounts:
         """
         if not _NAME.fullmatch(name):
             raise SettingsError(
-                f"{name!r} can't be a user's name", "It has at the most 63 letters, digits, dots, -, _ and @."
+                plain("%(name)s can't be a user's name", name=repr(name)),
+                plain("It has at the most 63 letters, digits, dots, -, _ and @."),
             )
 
     def add(
@@ -137,7 +139,7 @@ class Accounts:
         """
         self.check_password(new, name)
         if old == new:
-            raise SettingsError("the new password is the old one", "Take another one.")
+            raise SettingsError(plain("the new password is the old one"), plain("Take another one."))
         person = self._checked(name, address, old)
         self.people.set_password(person.id, self._hash(new), now=self._now(), must_change=False, keep=keep)
 
@@ -162,11 +164,13 @@ class Accounts:
         oldest = self.people.attempt(name, address, now=now, since=now - WINDOW, of_name=OF_NAME, of_address=OF_ADDRESS)
         if oldest is not None:
             minutes = max(1, -(-int((oldest + WINDOW - now).total_seconds()) // 60))
-            raise Throttled("too many attempts to sign in have failed", f"Wait {minutes} min, or ask an administrator.")
+            raise Throttled(
+                plain("too many attempts to sign in have failed"), plain("Wait %(minutes)s min.", minutes=minutes)
+            )
         found = self.people.hash_of(name)
         right = self._right(self._nobody if found is None else found[1], password[: LONGEST_PASSWORD + 1])
         if found is None or not right or found[0].disabled:
-            raise AuthenticationRefused("name or password is wrong", "Capital letters count.")
+            raise AuthenticationRefused(plain("name or password is wrong"), plain("Capital letters count."))
         self.people.succeeded(name, address)
         if self._hasher.check_needs_rehash(found[1]):
             self.people.rehash(found[0].id, self._hash(password))
@@ -196,11 +200,13 @@ class Accounts:
         """
         name = " ".join(name.split())
         if not name or len(name) > 63 or not name.isprintable():
-            raise SettingsError("a token needs a name of at the most 63 characters", "Such as what uses it.")
+            raise SettingsError(
+                plain("a token needs a name of at the most 63 characters"), plain("Such as what uses it.")
+            )
         if not owner.role.covers(role):
-            raise SettingsError(f"you are {owner.role}: a token of yours can't be {role}")
+            raise SettingsError(plain("a token of yours can't have a role that you do not have"))
         if expires is not None and expires <= self._now():
-            raise SettingsError("the token would have expired already", "Name a later day.")
+            raise SettingsError(plain("the token would have expired already"), plain("Name a later day."))
         text = TOKEN_PREFIX + secrets.token_urlsafe(32)
         return self.people.add_token(owner.id, name, text, role, expires, now=self._now()), text
 
@@ -239,9 +245,10 @@ class Setup:
             SettingsError: name or password won't do.
         """
         if not self.wanted():
-            raise NotNow("the console is set up already: it has users", "Sign in.")
+            raise NotNow(plain("the console is set up already: it has users"), plain("Sign in."))
         if not self.right(token):
             raise AuthenticationRefused(
-                "this is not the set-up token", "`trustbridge serve` printed it; each start makes a new one."
+                plain("this is not the set-up token"),
+                plain("trustbridge serve printed it; each start makes a new one."),
             )
         return self._accounts.add(name, Role.ADMINISTRATOR, password, first=True)

@@ -3,6 +3,7 @@
     _("Clusters")                               in code and in templates, at the time when it is shown
     _("%(count)s phones", count=3)              values are put in, and escaped
     ngettext("%(num)s phone", "%(num)s phones", 3)
+    plain("%(name)s is taken", name=name)       not escaped: for errors, which are escaped where they are shown
     N_("registered at destination")             marks a text that is translated later: `_(state)`
 
 English is what stands in the code; the others are in `locale/<language>/*.po`, one file a group of pages, read when
@@ -117,6 +118,12 @@ def ngettext(one: str, many: str, num: int, **values: Any) -> Markup:
     """A text that depends on a number, which is its `%(num)s`."""
     found = _translations(reader().language).ngettext(one, many, num)
     return _put(found, {"num": number(num)} | values)
+
+
+def plain(text: str, **values: Any) -> str:
+    """A text in the reader's language as a plain string, as errors have them: whoever shows it, escapes it."""
+    found = _translations(reader().language).gettext(text)
+    return found % values if values else found
 
 
 def _put(text: str, values: dict[str, Any]) -> Markup:

@@ -15,7 +15,7 @@ from trustbridge.console.auditing import audited
 from trustbridge.console.faults import NotThere
 from trustbridge.console.guard import DeskHere, Person, Self, address_of
 from trustbridge.console.views import done, page
-from trustbridge.console.words import LANGUAGES, _, known_zone
+from trustbridge.console.words import LANGUAGES, _, known_zone, plain
 from trustbridge.errors import SettingsError
 from trustbridge.storage.people import Role
 
@@ -49,7 +49,7 @@ async def password(
     audited(request, "user.password", who.name)
     _at_a_browser(who)
     if new != again:
-        raise SettingsError("the two passwords are not the same", "Type the new one twice.")
+        raise SettingsError(plain("the two passwords are not the same"), plain("Type the new one twice."))
     await run_in_threadpool(desk.accounts.change_password, who.name, address_of(request), old, new, keep=who.session)
     return done(request, "/account", _("The password is changed. Other sessions have ended."))
 
@@ -58,9 +58,9 @@ async def password(
 def preferences(request: Request, desk: DeskHere, who: Self, language: Typed = "", zone: Typed = "") -> Response:
     audited(request, "user.preferences", who.name, language=language, zone=zone)
     if language and language not in LANGUAGES:
-        raise SettingsError("that language is not known here")
+        raise SettingsError(plain("that language is not known here"))
     if zone and not known_zone(zone):
-        raise SettingsError("there is no such time zone")
+        raise SettingsError(plain("there is no such time zone"))
     desk.accounts.people.prefer(who.id, language=language, zone=zone)
     words.read_by(language, zone)
     return done(request, "/account", _("Language and time zone are kept."))
@@ -81,7 +81,7 @@ def make_token(
     audited(request, "token.make", name[:63], role=role, days=days)
     _at_a_browser(who)
     if role not in list(Role):
-        raise SettingsError("there is no such role")
+        raise SettingsError(plain("there is no such role"))
     _number, text = desk.accounts.make_token(who.record, name, Role(role), expiry(desk.now(), days))
     return _page(request, desk, who, made={"name": name, "text": text})
 
@@ -91,7 +91,7 @@ def revoke_token(request: Request, desk: DeskHere, who: Self, number: int) -> Re
     audited(request, "token.revoke", str(number))
     found = desk.accounts.people.revoke_token(number, owner=who.id, now=desk.now())
     if found is None:
-        raise NotThere("you have no such token")
+        raise NotThere(plain("you have no such token"))
     audited(request, "token.revoke", found.name)
     return done(request, "/account", _("The token %(name)s lets nobody in any more.", name=found.name))
 
@@ -105,7 +105,7 @@ def expiry(now: datetime, days: str) -> datetime | None:
     if not days.strip():
         return None
     if not days.strip().isdecimal() or not 0 < int(days.strip()) <= 3650:
-        raise SettingsError("a token holds for 1 to 3650 days, or, with nothing there, until it is revoked")
+        raise SettingsError(plain("a token holds for 1 to 3650 days, or, with nothing there, until it is revoked"))
     zone = ZoneInfo(words.reader().zone)
     return datetime.combine((now + timedelta(days=int(days.strip()))).astimezone(zone).date(), time.max, zone)
 
@@ -117,4 +117,4 @@ def _at_a_browser(who: Person) -> None:
         SettingsError: it is one.
     """
     if who.token:
-        raise SettingsError("an API token can't do that", "Sign in with a browser.")
+        raise SettingsError(plain("an API token can't do that"), plain("Sign in with a browser."))

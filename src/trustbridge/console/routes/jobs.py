@@ -9,6 +9,7 @@ from trustbridge.console.desk import Desk
 from trustbridge.console.faults import NotThere
 from trustbridge.console.guard import DeskHere, Viewer
 from trustbridge.console.views import page, render
+from trustbridge.console.words import plain
 from trustbridge.storage.jobs import JobRecord
 
 router = APIRouter()
@@ -40,5 +41,5 @@ def jobs(request: Request, desk: DeskHere, who: Viewer, before: str = "") -> Res
 def job(request: Request, desk: DeskHere, who: Viewer, number: int) -> Response:
     found = desk.jobs.table.get(number)
     if found is None:
-        raise NotThere("there is no such job")
+        raise NotThere(plain("there is no such job"))
     return page(request, "job", job=found)

@@ -25,7 +25,8 @@ from trustbridge.console.guard import (
     set_cookie,
 )
 from trustbridge.console.views import page
-from trustbridge.errors import AuthenticationRefused, TrustbridgeError
+from trustbridge.console.words import plain
+from trustbridge.errors import AuthenticationRefused, SettingsError, TrustbridgeError
 from trustbridge.storage.audit import Outcome
 
 router = APIRouter()
@@ -98,7 +99,7 @@ async def first(
     audited(request, "set up", name[:63], who=name[:63])
     try:
         if password != again:
-            raise AuthenticationRefused("the two passwords are not the same")
+            raise SettingsError(plain("the two passwords are not the same"))
         await run_in_threadpool(desk.setup.first, token.strip(), name, password)
     except TrustbridgeError as error:
         audited(request, "set up", name[:63], outcome=Outcome.REFUSED)

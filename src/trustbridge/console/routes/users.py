@@ -12,7 +12,7 @@ from trustbridge.console.auditing import audited
 from trustbridge.console.faults import NotThere
 from trustbridge.console.guard import Administrator, DeskHere
 from trustbridge.console.views import done, page
-from trustbridge.console.words import _
+from trustbridge.console.words import _, plain
 from trustbridge.errors import SettingsError
 from trustbridge.storage.people import PersonRecord, Role
 
@@ -68,7 +68,7 @@ def reset(request: Request, desk: DeskHere, who: Administrator, number: int) -> 
 def revoke(request: Request, desk: DeskHere, who: Administrator, number: int) -> Response:
     found = desk.accounts.people.revoke_token(number, owner=None, now=desk.now())
     if found is None:
-        raise NotThere("there is no such token")
+        raise NotThere(plain("there is no such token"))
     audited(request, "token.revoke", f"{found.name} of {found.person.name}")
     return done(request, "/users", _("The token %(name)s lets nobody in any more.", name=found.name))
 
@@ -87,11 +87,11 @@ def known_role(role: str) -> Role:
     try:
         return Role(role)
     except ValueError:
-        raise SettingsError("there is no such role", f"There are {', '.join(Role)}.") from None
+        raise SettingsError(plain("there is no such role")) from None
 
 
 def _known(desk: DeskHere, number: int) -> PersonRecord:
     found = desk.accounts.people.get(number)
     if found is None:
-        raise NotThere("there is no such user")
+        raise NotThere(plain("there is no such user"))
     return found
