@@ -22,7 +22,7 @@ from trustbridge.cucm.phoneweb import PhonePages, read_phone
 from trustbridge.errors import NotSupported, TrustbridgeError
 from trustbridge.eventloop import together
 from trustbridge.migration.diagnoseaccess import know_release, tolerant
-from trustbridge.migration.diagnosefiles import with_files
+from trustbridge.migration.diagnosefiles import FILES, with_files
 from trustbridge.migration.diagnoseseen import (
     CampaignSeen,
     ClusterView,
@@ -273,6 +273,9 @@ class _Look:
         observed = replace(observed, pairs=(pair,))  # what goes forth the one way, goes back the other
         for name in pair:
             self.views[name] = _as_observed(self.views[name], observed.clusters[name])
+            # Where it is known by now that Cisco Tftp does not run, nothing is missing.
+            idle = {f"{name}/{node.name}" for node in observed.clusters[name].nodes if node.files == ()}
+            self.not_seen = [one for one in self.not_seen if one.what != FILES or one.where not in idle]
         given = self.pages.network.tftp_servers if self.pages is not None else ()
         if not servers and given and all(one.casefold() in there.addresses for one in given):
             servers = given

@@ -19,6 +19,8 @@ from trustbridge.migration.proofseen import ServedFile, served_file
 #: Of `nodefiles`: over HTTP, or over TFTP.
 Get = Callable[[ClusterEntry, str, str, str, Patience], Awaitable[bytes | None]]
 
+#: What `NotSeen` calls what a node did not give.
+FILES: Final = "its trust lists, and the phone's configuration file"
 _LISTS: Final = ("CTLFile.tlv", "ITLFile.tlv")
 
 
@@ -49,8 +51,7 @@ async def with_files(
             contents = await _read(cluster, node.name, hosts[node.name], (*_LISTS, file), ways, wait)
         except TrustbridgeError as error:
             opening = f"{error.hint} A node on which Cisco Tftp does not run serves none, and need not.".strip()
-            what = "its trust lists, and the phone's configuration file"
-            noted(NotSeen(f"{cluster.name}/{node.name}", what, error.message, opening))
+            noted(NotSeen(f"{cluster.name}/{node.name}", FILES, error.message, opening))
             return None
         found = [served_file(TrustListFileInfo(node.name, *pair), []) for pair in zip(_LISTS, contents, strict=False)]
         lists = tuple(one for one in found if one is not None)
