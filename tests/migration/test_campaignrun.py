@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import Engine
 from tests.migration.campaignworld import DESTINATION, SOURCE, Killed, Killer, World
-from tests.storage.databases import NOW, engine, phone_names, server, url
+from tests.storage.databases import NOW, engine, phone_names, server, url, with_tables
 
 from trustbridge.errors import Unreachable
 from trustbridge.migration.campaignphone import Observation, PhoneState, Rule, Terms
@@ -21,7 +21,7 @@ from trustbridge.migration.campaignplan import CampaignSettings, Limits
 from trustbridge.migration.campaignrun import Watcher, Worker
 from trustbridge.storage.campaignrecords import CampaignRecord, NewPhone, NewWave, PhoneRecord
 from trustbridge.storage.campaignwork import CampaignWork
-from trustbridge.storage.database import open_database, upgrade_to_head
+from trustbridge.storage.database import open_database
 from trustbridge.storage.models import CampaignState, Kind
 
 __all__ = ["engine", "server", "url"]
@@ -520,9 +520,11 @@ def killed(scene: Scene, url: str, folder: Path, at: int | None) -> Killer:
     return killer
 
 
-@pytest.mark.parametrize(("kind", "stride"), [("sqlite", 5), ("postgresql", 23)])
+@pytest.mark.parametrize(
+    ("kind", "first", "stride"), [("sqlite", 5, 15), ("sqlite", 10, 15), ("sqlite", 15, 15), ("postgresql", 23, 23)]
+)
 def test_killed_between_any_two_statements(
-    kind: str, stride: int, tmp_path: Path, request: pytest.FixtureRequest
+    kind: str, first: int, stride: int, tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:
     def fresh(number: int) -> str:
         if kind == "sqlite":
@@ -531,17 +533,15 @@ def test_killed_between_any_two_statements(
         return made()
 
     def scene_at(url: str) -> Scene:
-        engine = open_database(url, tmp_path)
-        upgrade_to_head(engine)
-        return Scene(engine, 1)
+        return Scene(with_tables(url, tmp_path), 1)
 
-    number, total = 0, 1
+    point, total = 0, 1
     sent_before_death = 0
-    while number * stride < total:
-        url = fresh(number)
+    while point < total:
+        url = fresh(point)
         scene = scene_at(url)
-        killer = killed(scene, url, tmp_path, 1 + number * stride if number else None)
-        if not number:
+        killer = killed(scene, url, tmp_path, 1 + point if point else None)
+        if not point:
             total = killer.seen
             assert total > 50
         sent_before_death += killer.dead and any(scene.resets())
@@ -553,5 +553,5 @@ def test_killed_between_any_two_statements(
             assert path[-1] == "moved"
             assert path.count("reset requested") - path.count("ready") == 0
         scene.engine.dispose()
-        number += 1
+        point += stride if point else first
     assert sent_before_death > 0

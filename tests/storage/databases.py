@@ -32,11 +32,29 @@ def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     return found.database()
 
 
+#: A SQLite file with all tables and nothing in them, to be copied: every migration is a good part of a short test.
+_TEMPLATE: list[bytes] = []
+
+
+def with_tables(url: str, folder: Path) -> Engine:
+    """Open an empty database and give it its tables."""
+    made = open_database(url, folder)
+    file = made.url.database
+    if made.dialect.name != "sqlite" or file is None:
+        upgrade_to_head(made)
+    elif _TEMPLATE:
+        Path(file).write_bytes(_TEMPLATE[0])
+    else:
+        upgrade_to_head(made)
+        made.dispose()  # its last connection brings what the journal holds into the file
+        _TEMPLATE.append(Path(file).read_bytes())
+    return made
+
+
 @pytest.fixture
 def engine(url: str, tmp_path: Path) -> Iterator[Engine]:
     """With its tables."""
-    made = open_database(url, tmp_path)
-    upgrade_to_head(made)
+    made = with_tables(url, tmp_path)
     yield made
     made.dispose()
 
