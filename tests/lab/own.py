@@ -11,6 +11,11 @@ from __future__ import annotations
 
 import os
 
+
+def shift_of(process: int) -> int:
+    """At most 22,987: with 8443 on top it stays below 32768, where Linux begins to number outgoing connections."""
+    return 8000 + process % 2142 * 7
+
+
 RUN = os.getpid() % 250
-#: At most 22,987: with 8443 on top it stays below 32768, where Linux begins to number outgoing connections.
-SHIFT = 8000 + os.getpid() % 2142 * 7
+SHIFT = shift_of(os.getpid())
