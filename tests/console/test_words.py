@@ -35,7 +35,7 @@ def test_translations_have_the_same_places_for_values(language: str) -> None:
     for message in words.catalogue(language):
         ids = (message.id,) if isinstance(message.id, str) else message.id
         strings = (message.string,) if isinstance(message.string, str) else message.string
-        for text in strings:
+        for text in strings or ():
             assert set(PLACE.findall(text)) <= {name for one in ids for name in PLACE.findall(one)}, text
             if message.id and isinstance(message.id, str):
                 assert set(PLACE.findall(text)) == set(PLACE.findall(message.id)), text

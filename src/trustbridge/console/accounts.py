@@ -39,6 +39,10 @@ _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@-]{0,62}")
 _AT_ONCE: Final = 2
 
 
+class NotLetIn(AuthenticationRefused):
+    """A name, password or token of the console is wrong; no cluster has said so."""
+
+
 @dataclass(frozen=True, slots=True)
 class SignedIn:
     """Somebody who was let in, and the token for the cookie."""
@@ -133,7 +137,7 @@ class Accounts:
         """Change one's own password; every other session ends.
 
         Raises:
-            AuthenticationRefused: the old one is wrong.
+            NotLetIn: the old one is wrong.
             Throttled: it was wrong too often.
             SettingsError: the new one won't do.
         """
@@ -149,7 +153,7 @@ class Accounts:
         """Let somebody in; the session's token is new each time.
 
         Raises:
-            AuthenticationRefused: name or password is wrong, or the user is disabled. Which of them, nobody is told.
+            NotLetIn: name or password is wrong, or the user is disabled. Which of them, nobody is told.
             Throttled: too many attempts have failed, with this name or from this address.
         """
         person = self._checked(name, address, password)
@@ -170,7 +174,7 @@ class Accounts:
         found = self.people.hash_of(name)
         right = self._right(self._nobody if found is None else found[1], password[: LONGEST_PASSWORD + 1])
         if found is None or not right or found[0].disabled:
-            raise AuthenticationRefused(plain("name or password is wrong"), plain("Capital letters count."))
+            raise NotLetIn(plain("name or password is wrong"), plain("Capital letters count."))
         self.people.succeeded(name, address)
         if self._hasher.check_needs_rehash(found[1]):
             self.people.rehash(found[0].id, self._hash(password))
@@ -240,14 +244,14 @@ class Setup:
         """Make the first administrator.
 
         Raises:
-            AuthenticationRefused: that is not the token.
+            NotLetIn: that is not the token.
             NotNow: there is somebody already.
             SettingsError: name or password won't do.
         """
         if not self.wanted():
             raise NotNow(plain("the console is set up already: it has users"), plain("Sign in."))
         if not self.right(token):
-            raise AuthenticationRefused(
+            raise NotLetIn(
                 plain("this is not the set-up token"),
                 plain("trustbridge serve printed it; each start makes a new one."),
             )

@@ -11,6 +11,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, RedirectResponse, Response
 from starlette.exceptions import HTTPException
 
+from trustbridge.console.accounts import NotLetIn
 from trustbridge.console.guard import NeedsPassword, NeedsSignIn, NotAllowed, is_api, login_url
 from trustbridge.console.views import page
 from trustbridge.console.words import N_, _
@@ -29,6 +30,7 @@ log = logging.getLogger(__name__)
 
 #: Status by class; the first that fits. What a cluster does wrong is no fault of this server, so none is a 500.
 STATUS: Final[tuple[tuple[type[TrustbridgeError], int], ...]] = (
+    (NotLetIn, 403),
     (SettingsError, 422),
     (InvalidInput, 422),
     (NotNow, 409),

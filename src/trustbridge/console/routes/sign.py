@@ -9,6 +9,7 @@ from fastapi import APIRouter, Form, Request
 from fastapi.responses import RedirectResponse, Response
 from starlette.concurrency import run_in_threadpool
 
+from trustbridge.console.accounts import NotLetIn
 from trustbridge.console.auditing import audited
 from trustbridge.console.faults import status_of
 from trustbridge.console.guard import (
@@ -26,7 +27,7 @@ from trustbridge.console.guard import (
 )
 from trustbridge.console.views import page
 from trustbridge.console.words import plain
-from trustbridge.errors import AuthenticationRefused, SettingsError, TrustbridgeError
+from trustbridge.errors import SettingsError, TrustbridgeError
 from trustbridge.storage.audit import Outcome
 
 router = APIRouter()
@@ -62,7 +63,7 @@ async def sign_in(
     try:
         found = await run_in_threadpool(desk.accounts.sign_in, name, password, address_of(request))
     except TrustbridgeError as error:
-        status = 401 if isinstance(error, AuthenticationRefused) else status_of(error)
+        status = 401 if isinstance(error, NotLetIn) else status_of(error)
         return _visited(request, "login", status=status, next=safe_path(next), name=name, error=error)
     answer = RedirectResponse(safe_path(next), 303)
     old = request.cookies.get(cookie_name(request, SESSION), "")
