@@ -13,6 +13,7 @@ from typer.testing import CliRunner
 
 from trustbridge.cli import app, verifyview
 from trustbridge.errors import SettingsError
+from trustbridge.migration import proofreport
 from trustbridge.migration.proof import Proof
 from trustbridge.migration.proofseen import Failure, Gap
 
@@ -58,7 +59,7 @@ def test_a_proof_that_holds_is_shown_with_its_sentence_last() -> None:
     assert "old/old-sub ✓ SAST, TFTP; 86400 s" in said
     assert "new/new-sub old ✓ 6 of 6 mappings are in place" in said
     assert "✓ old vouches for new" in said
-    assert json.loads(json.dumps(verifyview.as_json(proof)))["trustbridge"]
+    assert json.loads(json.dumps(proofreport.as_json(proof)))["trustbridge"]
 
 
 def test_everything_that_is_wrong_or_unknown_is_shown() -> None:

@@ -90,17 +90,10 @@ def add(
 
 
 def _add(entries: Sequence[ClusterEntry], replace: bool) -> None:
-    """Add to the inventory. Passwords of a cluster that is replaced by another are not for that one."""
-    from trustbridge.cli.passwords import forget_passwords
-    from trustbridge.storage.inventory import Inventory
+    from trustbridge.cli.passwords import warned
+    from trustbridge.storage.clusterbook import add_clusters
 
-    inventory = Inventory(state_folder())
-    before = inventory.all()
-    inventory.add(*entries, replace=replace)
-    for entry in entries:
-        known = before.get(entry.name, entry)
-        if (known.publisher, known.os_user, known.app_user) != (entry.publisher, entry.os_user, entry.app_user):
-            forget_passwords(known, state_folder())
+    add_clusters(entries, state_folder(), replace=replace, warn=warned)
 
 
 def _pair(text: str) -> tuple[str, str]:
@@ -287,39 +280,13 @@ def try_cluster(name: Name, as_json: Json = False) -> None:
 async def _try_all(name: str, told: Callable[[dict[str, Any]], None]) -> tuple[list[dict[str, Any]], int]:
     from trustbridge.cli.passwords import cluster_credentials
     from trustbridge.cucm.cluster import Cluster
-    from trustbridge.cucm.credentials import REALM_OF, Realm
-    from trustbridge.cucm.model import Interface
-    from trustbridge.errors import AuthenticationRefused, NotSupported, TrustbridgeError
+    from trustbridge.cucm.trials import try_interfaces
     from trustbridge.storage.inventory import Inventory
 
     state = state_folder()
     entry = Inventory(state).get(name)
-    # REST came with 14; a publisher may leave files to other nodes.
-    may_lack = (Interface.REST, Interface.HTTP_FILES, Interface.TFTP)
-    trials: Sequence[Interface] = (*REALM_OF, Interface.HTTP_FILES, Interface.TFTP)
-    refused: set[Realm | None] = set()
-    rows: list[dict[str, Any]] = []
-    code = 0
     async with Cluster.open(entry, cluster_credentials(entry, state), state=state, on_first_contact=pinned) as cluster:
-        for interface in trials:
-            row: dict[str, Any] = {"interface": str(interface), "works": False, "words": "", "hint": ""}
-            realm = REALM_OF.get(interface)
-            if realm is not None and realm in refused:
-                row |= {"works": None, "words": f"not tried: the password of the {realm.words} was refused"}
-            else:
-                try:
-                    row |= {"works": True, "words": await cluster.try_interface(interface)}
-                except TrustbridgeError as error:
-                    row |= {"words": error.message, "hint": error.hint}
-                    if isinstance(error, AuthenticationRefused):
-                        refused.add(realm)
-                    if interface in may_lack and isinstance(error, NotSupported):
-                        row["works"] = None
-                    else:
-                        code = code or error.exit_code
-            rows.append(row)
-            told(row)
-    return rows, code
+        return await try_interfaces(cluster, told)
 
 
 @app.command()
@@ -363,11 +330,8 @@ def password(
 @app.command()
 def remove(name: Name) -> None:
     """Forget a cluster, and the passwords kept for it. Pinned identities stay."""
-    from trustbridge.cli.passwords import forget_passwords
-    from trustbridge.storage.inventory import Inventory
+    from trustbridge.cli.passwords import warned
+    from trustbridge.storage.clusterbook import remove_cluster
 
-    inventory = Inventory(state_folder())
-    entry = inventory.get(name)
-    inventory.remove(name)
-    forget_passwords(entry, state_folder())
+    remove_cluster(name, state_folder(), warn=warned)
     typer.echo(f"forgotten: {name}")

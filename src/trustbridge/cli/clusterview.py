@@ -17,8 +17,6 @@ if TYPE_CHECKING:
 
     from trustbridge.cucm.model import ClusterEntry, NodeIdentity
 
-#: Days left from which on an expiry is no longer red, and no longer yellow.
-_SOON, _LATER = 30, 90
 _CSV = ("node", "unit", "subject", "issuer", "serial", "key", "not_after", "days_left", "sha256", "held_by")
 
 
@@ -77,8 +75,10 @@ def _holders(row: dict[str, Any]) -> str:
 
 
 def _expiry(row: dict[str, Any]) -> str:
+    from trustbridge.migration.clusterreading import LATER, SOON
+
     days = int(row["days_left"])
-    colour = "red" if days < _SOON else "yellow" if days < _LATER else "green"
+    colour = "red" if days < SOON else "yellow" if days < LATER else "green"
     left = "expired" if days < 0 else f"{days} days"
     return f"{row['not_after'][:10]} [{colour}]({left})[/]"
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from trustbridge.errors import SettingsError, TrustbridgeError
+from trustbridge.errors import SettingsError
 from trustbridge.storage.passwords import given, stored_password, system_keyring, take_environment, user_of
 
 if TYPE_CHECKING:
@@ -19,13 +19,13 @@ if TYPE_CHECKING:
 __all__ = [
     "PASSWORD_VARIABLE",
     "cluster_credentials",
-    "forget_passwords",
     "new_cluster_password",
     "password_in",
     "read_password",
     "system_keyring",
     "take_environment",
     "user_of",
+    "warned",
 ]
 
 #: What stands for standard input where a file is named.
@@ -103,18 +103,9 @@ def new_cluster_password(entry: ClusterEntry, realm: Realm) -> Secret | None:
         typer.echo("the two are not the same", err=True)
 
 
-def forget_passwords(entry: ClusterEntry, folder: Path) -> None:
-    """Forget what is kept of a cluster, in keyring and file; where a keyring can't be asked, that is said."""
-    from trustbridge.cucm.credentials import Realm
-    from trustbridge.storage.passwordfile import PasswordFile
-
-    PasswordFile(folder).forget(entry.name)
-    for realm in Realm:
-        user = user_of(entry, realm)
-        try:
-            system_keyring().forget(entry.name, realm, user)
-        except TrustbridgeError as error:
-            typer.echo(f"warning: the keyring may still hold the password of {user}: {error.message}", err=True)
+def warned(words: str) -> None:
+    """Say what could not be done, and did not keep the rest from being done."""
+    typer.echo(f"warning: {words}", err=True)
 
 
 def cluster_credentials(entry: ClusterEntry, folder: Path, *, ask: bool = True) -> Credentials:

@@ -66,6 +66,7 @@ def verify(
 
     from trustbridge import atomicfile
     from trustbridge.cli import screen, verifyview
+    from trustbridge.migration import proofreport
     from trustbridge.migration.goals import pairs_of
     from trustbridge.migration.proof import prove
 
@@ -75,12 +76,10 @@ def verify(
     observations = asyncio.run(_observed(pairs, emcc=purpose is Purpose.EMCC, deep=not quick))
     proof = prove(observations, datetime.now(UTC))
     if html is not None:
-        from trustbridge.migration import proofreport
-
         with atomicfile.in_words("the report was not written"):
             atomicfile.write(html, proofreport.as_html(proof).encode())
     if as_json:
-        screen.print_json(verifyview.as_json(proof))
+        screen.print_json(proofreport.as_json(proof))
     else:
         verifyview.show(screen.console(), proof)
         if html is not None:

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from rich.markup import escape
 
-from trustbridge import __version__
 from trustbridge.cli import screen
 from trustbridge.cli.findingview import show_findings
 from trustbridge.migration.proofvalues import Cell, Direction, Placement, Proof, Verdict
@@ -18,11 +17,6 @@ if TYPE_CHECKING:
 _MARKS = {Verdict.YES: "[green]✓[/]", Verdict.NO: "[red]✗[/]", Verdict.UNKNOWN: "[yellow]?[/]"}
 #: Of a fingerprint, where the whole stands elsewhere; hexadecimal digits.
 _SHORT = 16
-
-
-def as_json(proof: Proof) -> dict[str, Any]:
-    """For programs: the proof, and which version made it."""
-    return {"trustbridge": __version__, **proof.as_json()}
 
 
 def show(console: Console, proof: Proof) -> None:

@@ -128,6 +128,24 @@ class TlsPins:
             self._write(pins)
         return True
 
+    def replace(self, host: str, port: int, sha256: str, subject: str) -> None:
+        """Pin a certificate that a person has confirmed, instead of those that are pinned for a node.
+
+        Args:
+            sha256: as `fingerprint` gives it.
+
+        Raises:
+            SettingsError: it is no fingerprint, or the file can't be read or written.
+        """
+        if not _DIGEST.fullmatch(sha256):
+            raise SettingsError(f"{sha256!r:.100} is no SHA-256 fingerprint")
+        with self._locked():
+            pins = self._read()
+            shown = "".join(sign if sign.isprintable() else "?" for sign in subject)[:300] or "no subject"
+            address = _address(host, port)
+            pins[address] = {"sha256": [sha256], "subject": shown, "pinned": f"{datetime.now(UTC):%Y-%m-%d}"}
+            self._write(pins)
+
     def _read(self) -> dict[str, Any]:
         try:
             pins = json.loads(self.path.read_text(encoding="utf-8"))

@@ -111,10 +111,7 @@ class HostKeyPins:
                 return None
             if pinned:
                 raise _changed(address, pinned, key, self.path)
-            now = datetime.now(UTC)
-            blob = base64.b64encode(key.blob).decode("ascii")
-            lines.append(f"{address} {key.kind} {blob} pinned {now:%Y-%m-%d} {key.fingerprint}")
-            self._replace(lines)
+            self._replace([*lines, _line(address, key)])
         contact = FirstContact(host, port, key)
         if self._on_first_contact is not None:
             self._on_first_contact(contact)
@@ -136,6 +133,17 @@ class HostKeyPins:
                 return False
             self._replace(kept)
         return True
+
+    def replace(self, host: str, port: int, key: HostKey) -> None:
+        """Pin a key that a person has confirmed, instead of those that are pinned for a server.
+
+        Raises:
+            SettingsError: the file can't be read or written.
+        """
+        address = _address(host, port)
+        with self._locked():
+            kept = [line for line in self._lines() if not _is_for(line, address)]
+            self._replace([*kept, _line(address, key)])
 
     def _lines(self) -> list[str]:
         try:
@@ -172,6 +180,11 @@ def _address(host: str, port: int) -> str:
     if not host or any(character.isspace() or character in ",#|@*?!" for character in host):
         raise SettingsError(f"{host!r} is not a host name or address")
     return host if port == _DEFAULT_PORT else f"[{host}]:{port}"
+
+
+def _line(address: str, key: HostKey) -> str:
+    blob = base64.b64encode(key.blob).decode("ascii")
+    return f"{address} {key.kind} {blob} pinned {datetime.now(UTC):%Y-%m-%d} {key.fingerprint}"
 
 
 def _is_for(line: str, address: str) -> bool:

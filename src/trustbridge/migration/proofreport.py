@@ -5,6 +5,9 @@ Names come from certificates and clusters of others: the template escapes whatev
 
 from __future__ import annotations
 
+from typing import Any
+
+from trustbridge import __version__
 from trustbridge.migration.findings import Severity
 from trustbridge.migration.pages import page
 from trustbridge.migration.proofvalues import Proof, Verdict
@@ -19,3 +22,8 @@ def as_html(proof: Proof) -> str:
         marks={Verdict.YES: "✓", Verdict.NO: "✗", Verdict.UNKNOWN: "?"},
         stops=sum(one.severity is Severity.STOP for one in proof.findings),
     )
+
+
+def as_json(proof: Proof) -> dict[str, Any]:
+    """For programs: the proof, and which version made it."""
+    return {"trustbridge": __version__, **proof.as_json()}
