@@ -13,7 +13,7 @@ import pytest
 from tests.e2e.defects import close_page
 from tests.e2e.site import DESTINATION, SOURCE, Site
 from tests.e2e.test_verify import credentials_of, entry_of
-from tests.lab.prepared import TVS, LiveLab, phones
+from tests.lab.prepared import ENCRYPTED, HTTP, TFTP, TVS, LiveLab, phones
 from typer.testing import CliRunner
 
 from trustbridge.cli import app
@@ -250,6 +250,27 @@ class Deaf:
 
     async def stop(self) -> None:
         pass
+
+
+def test_a_secure_phone_and_a_node_without_tftp(site: Site, tmp_path: Path) -> None:
+    with site.up(phones(1, security=ENCRYPTED), phones(1, model="CP-7965"), exchanged=True) as live:
+        live.boot()
+        secure, old = live.phones
+        for service in (TFTP, HTTP):
+            live.stop_service("dst-sub1", service)
+        shell = Shell(live, tmp_path / "state")
+        found = shell.told(secure.name, *MOVE)
+        assert course(found)["standing"] == "would_move"
+        assert course(found)["transcripts"][0]["lines"][-1]["text"].endswith("(TLS)")
+        # That no files come from where Cisco Tftp does not run is as it should be.
+        assert not found["not_seen"]
+        capf = live.source.capf.certificate
+        for node in ("dst-pub", "dst-sub1"):
+            live.call(partial(live.destination.stores[node].remove, Store.CAPF_TRUST, capf))
+            live.call(live.node(node).refresh)
+        found = shell.told(secure.name, *MOVE, code=1)
+        assert (course(found)["standing"], ids(found)) == ("would_strand", ["TB152"])
+        assert ids(shell.told(old.name, *MOVE, code=1)) == ["TB112"]
 
 
 def test_firmware_that_is_nowhere(live: LiveLab, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,7 +12,7 @@ import pytest
 from trustbridge.cucm.axl import LastSeen
 from trustbridge.cucm.cluster import Cluster
 from trustbridge.cucm.model import ClusterEntry, Interface, NodeInfo, PhoneInfo, PhoneStatus, RegistrationInfo, Release
-from trustbridge.cucm.phoneweb import PhonePages
+from trustbridge.cucm.phoneweb import PhoneNetwork, PhonePages, StatusMessage
 from trustbridge.errors import AuthenticationRefused, NotSupported, Refused, TrustbridgeError, Unreachable
 from trustbridge.migration import diagnosecollect, diagnosefiles
 from trustbridge.migration.diagnose import Standing, diagnose
@@ -186,3 +186,19 @@ def test_another_phone_at_its_address_says_nothing_of_it(monkeypatch: pytest.Mon
     seen = collected(one)
     assert seen.page is None
     assert any("another phone answers there by now, SEP00DEADBEEF00" in gap.why for gap in seen.not_seen)
+
+
+def test_what_a_page_says_moves_no_cursor(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def said(*_: Any, **__: Any) -> PhonePages:
+        network = PhoneNetwork(("192.0.2.1\x1b[2J",), False, ("cm1\x07",), "cm1\x07", ("tvs\x1b",), "", "")
+        return PhonePages("198.51.100.7", PHONE, "CP-8841\x1b", network, (StatusMessage("1:00", "\x1b[1mhello"),))
+
+    monkeypatch.setattr(diagnosecollect, "read_phone", said)
+    one = Told("a")
+    one.registration = RegistrationInfo(PHONE, PhoneStatus.REGISTERED, "a-pub\x1b", "198.51.100.7")
+    seen = collected(one)
+    assert "\x1b" not in repr(seen.page)
+    assert seen.page is not None
+    assert seen.page.messages[0].text == "\ufffd[1mhello"
+    lines = [part for line in diagnose(seen, NOW).evidence for part in (line.where, line.what, line.means)]
+    assert all(part.isprintable() for part in lines)

@@ -22,7 +22,7 @@ from trustbridge.cucm.phoneweb import PhonePages, read_phone
 from trustbridge.errors import NotSupported, TrustbridgeError
 from trustbridge.eventloop import together
 from trustbridge.migration.diagnoseaccess import know_release, tolerant
-from trustbridge.migration.diagnosefiles import FILES, with_files
+from trustbridge.migration.diagnosefiles import FILES, as_observed, with_files
 from trustbridge.migration.diagnoseseen import (
     CampaignSeen,
     ClusterView,
@@ -30,6 +30,7 @@ from trustbridge.migration.diagnoseseen import (
     NotSeen,
     PhoneSeen,
 )
+from trustbridge.migration.diagnosevalues import fit_to_be_shown
 from trustbridge.migration.phonecollect import PAGE_PORT, model_named_by
 from trustbridge.migration.phonefacts import PhoneFacts
 from trustbridge.migration.predictcollect import collect_rest
@@ -238,7 +239,7 @@ class _Look:
             why = f"another phone answers there by now, {found.name}"
             self.not_seen.append(NotSeen(where, what, why, "Reset the phone, and look again.", decides=True))
             return
-        self.pages = found
+        self.pages = found = fit_to_be_shown(found)
         for page in found.missing:
             self.not_seen.append(NotSeen(where, "one of its pages", page))
 
@@ -272,7 +273,7 @@ class _Look:
             return bare
         observed = replace(observed, pairs=(pair,))  # what goes forth the one way, goes back the other
         for name in pair:
-            self.views[name] = _as_observed(self.views[name], observed.clusters[name])
+            self.views[name] = as_observed(self.views[name], observed.clusters[name])
             # Where it is known by now that Cisco Tftp does not run, nothing is missing.
             idle = {f"{name}/{node.name}" for node in observed.clusters[name].nodes if node.files == ()}
             self.not_seen = [one for one in self.not_seen if one.what != FILES or one.where not in idle]
@@ -393,12 +394,3 @@ class _Look:
 def _perhaps_secure(facts: PhoneFacts) -> bool:
     """Whether more than TVS' answers may count: secure phones need what CAPF-trust holds."""
     return facts.security_mode is None or facts.security_mode >= SECURITY_AUTHENTICATED
-
-
-def _as_observed(view: ClusterView, seen: ClusterSeen) -> ClusterView:
-    """With the files that were had in one way or the other; a node on which Cisco Tftp does not run serves none."""
-    had = {(file.node, file.name) for file in view.files}
-    more = [file for file in seen.files if (file.node, file.name) not in had]
-    answered = {one.node for one in view.configurations}
-    whole = all(node.files is not None or node.name in answered for node in seen.nodes)
-    return replace(view, files=(*view.files, *more), files_whole=whole)

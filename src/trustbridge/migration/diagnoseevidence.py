@@ -17,6 +17,7 @@ from trustbridge.migration.diagnoseseen import (
     MoveSeen,
     PhoneSeen,
 )
+from trustbridge.migration.diagnosevalues import printable
 from trustbridge.migration.proofseen import Answer, ServedFile, Signer
 from trustbridge.pki.names import CertificateKey, short_name
 from trustbridge.storage.models import Kind
@@ -47,7 +48,12 @@ class Evidence:
 
 
 def evidence_of(seen: PhoneSeen) -> Iterator[Evidence]:
-    """All of it, each line once."""
+    """All of it, fit to be shown."""
+    for one in _all(seen):
+        yield Evidence(printable(one.where), printable(one.what), one.ok, printable(one.means))
+
+
+def _all(seen: PhoneSeen) -> Iterator[Evidence]:
     for view in seen.clusters.values():
         yield from _of_registration(view)
         yield from _of_database(view)

@@ -14,7 +14,7 @@ from trustbridge.errors import TrustbridgeError
 from trustbridge.eventloop import together
 from trustbridge.migration.diagnoseseen import ClusterView, ConfigurationFile, NotSeen, configuration_file
 from trustbridge.migration.firmware import has_firmware
-from trustbridge.migration.proofseen import ServedFile, served_file
+from trustbridge.migration.proofseen import ClusterSeen, ServedFile, served_file
 
 #: Of `nodefiles`: over HTTP, or over TFTP.
 Get = Callable[[ClusterEntry, str, str, str, Patience], Awaitable[bytes | None]]
@@ -100,3 +100,12 @@ async def _with_firmware(
         noted(NotSeen(f"{cluster.name}/{file.node}", what, error.message, error.hint))
         return file
     return replace(file, firmware=there)
+
+
+def as_observed(view: ClusterView, seen: ClusterSeen) -> ClusterView:
+    """With the files that were had in one way or the other; a node on which Cisco Tftp does not run serves none."""
+    had = {(file.node, file.name) for file in view.files}
+    more = [file for file in seen.files if (file.node, file.name) not in had]
+    answered = {one.node for one in view.configurations}
+    whole = all(node.files is not None or node.name in answered for node in seen.nodes)
+    return replace(view, files=(*view.files, *more), files_whole=whole)
