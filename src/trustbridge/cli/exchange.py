@@ -22,7 +22,6 @@ from trustbridge.cli.exchangeoptions import (
     RestartTvs,
     Sftp,
     Types,
-    Wanted,
     Yes,
     sftp_settings,
 )
@@ -30,9 +29,9 @@ from trustbridge.cli.verify import verify
 
 if TYPE_CHECKING:
     from trustbridge.cucm.cluster import Cluster
-    from trustbridge.cucm.model import Write
     from trustbridge.exchange.directory import SftpSettings
     from trustbridge.migration.exchangeplan import ExchangePlan
+    from trustbridge.migration.exchangeprepare import Wanted
     from trustbridge.migration.exchangerecord import ExchangeRecord
     from trustbridge.migration.survey import ClusterSurvey
 
@@ -71,6 +70,7 @@ def plan(
     from trustbridge.cli import exchangeview, screen
     from trustbridge.cli.opened import opened
     from trustbridge.errors import NotNow
+    from trustbridge.migration.exchangeprepare import Wanted
 
     wanted = Wanted(
         clusters, pair, into, type, by, accept, capf_trust=capf_trust, authorities=authorities, restart_tvs=restart_tvs
@@ -116,6 +116,7 @@ def run(
     """
     from trustbridge import eventloop
     from trustbridge.cli import exchangeview, screen
+    from trustbridge.migration.exchangeprepare import Wanted, interrupted, record_json
 
     if dry_run:
         plan(
@@ -136,13 +137,13 @@ def run(
     wanted = Wanted(
         clusters, pair, into, type, by, accept, capf_trust=capf_trust, authorities=authorities, restart_tvs=restart_tvs
     )
-    record = _interrupted(wanted, name)
+    record = interrupted(_folder(), wanted, name)
     server = sftp_settings(sftp, sftp_password_file, known=record)
     done = eventloop.run(_run(wanted, record, name, server, ask=not yes, quiet=as_json))
     if done is None:
         raise typer.Exit(1)
     if as_json:
-        screen.print_json(exchangeview.record_json(done))
+        screen.print_json(record_json(done))
     else:
         exchangeview.show_record(screen.console(), done)
         typer.echo(f"Prove it: trustbridge exchange verify {' '.join(wanted.clusters)}")
@@ -160,10 +161,10 @@ async def _run(
     from trustbridge.cli import exchangeview, screen
     from trustbridge.cli.opened import opened
     from trustbridge.errors import NotNow
-    from trustbridge.migration.exchangerecord import ExchangeRecord, check_name, free_name
+    from trustbridge.migration.exchangeprepare import Recorder, begin
     from trustbridge.migration.exchangerun import Exchange
 
-    recorder = Recorder()
+    recorder = Recorder(_now)
     async with opened(wanted.clusters, recorder) as clusters:
         surveys: Mapping[str, ClusterSurvey] = {}
         if record is None:
@@ -182,10 +183,7 @@ async def _run(
                     typer.echo("Every certificate is where it belongs: there is nothing to do.")
             elif ask and not _agreed("Do this now?", quiet=quiet):
                 return None
-            folder = _folder()
-            chosen = check_name(name) if name is not None else free_name(folder, wanted.clusters)
-            address = None if server is None or not made.sftp else exchangeview.address_of(server)
-            record = ExchangeRecord.begin(folder / chosen, made, address, _now())
+            record = begin(_folder(), name, wanted, made, server, _now())
         elif not quiet:
             typer.echo(f"{record.name} was begun on {record.plan.begun:%Y-%m-%d %H:%M} UTC: it goes on.", err=True)
         with record.locked(), exchangeview.steps(record.plan, shown=not quiet) as watcher:
@@ -201,12 +199,13 @@ def status(
 ) -> None:
     """Exchanges and their state; of one, what it did, what it added, and how to take it back."""
     from trustbridge.cli import exchangeview, screen
+    from trustbridge.migration.exchangeprepare import record_json
     from trustbridge.migration.exchangerecord import ExchangeRecord, check_name, exchanges
 
     if name is None:
         known = list(exchanges(_folder()))
         if as_json:
-            screen.print_json([exchangeview.record_json(one, whole=False) for one in known])
+            screen.print_json([record_json(one, whole=False) for one in known])
         elif known:
             exchangeview.show_records(screen.console(), known)
         else:
@@ -214,7 +213,7 @@ def status(
         return
     record = ExchangeRecord.read(_folder() / check_name(name))
     if as_json:
-        screen.print_json(exchangeview.record_json(record))
+        screen.print_json(record_json(record))
     else:
         exchangeview.show_record(screen.console(), record)
 
@@ -232,6 +231,7 @@ def undo(
     """
     from trustbridge import eventloop
     from trustbridge.cli import exchangeview, screen
+    from trustbridge.migration.exchangeprepare import record_json
     from trustbridge.migration.exchangerecord import ExchangeRecord, check_name
 
     record = ExchangeRecord.read(_folder() / check_name(name))
@@ -242,7 +242,7 @@ def undo(
             raise typer.Exit(1)
         eventloop.run(_undo(record, quiet=as_json))
     if as_json:
-        screen.print_json(exchangeview.record_json(record))
+        screen.print_json(record_json(record))
     elif record.undone:
         typer.echo(f"{record.name} is undone: nothing of it is left in the trust stores.")
 
@@ -251,8 +251,9 @@ async def _undo(record: ExchangeRecord, *, quiet: bool) -> None:
     from trustbridge.cli import exchangeview
     from trustbridge.cli.opened import opened
     from trustbridge.migration import exchangeundo
+    from trustbridge.migration.exchangeprepare import Recorder
 
-    recorder = Recorder(record)
+    recorder = Recorder(_now, record)
     async with opened(record.plan.clusters, recorder) as clusters:
         with record.locked(), exchangeview.removals(record, shown=not quiet):
             await exchangeundo.undo(record, clusters, clock=_now)
@@ -261,26 +262,17 @@ async def _undo(record: ExchangeRecord, *, quiet: bool) -> None:
 # What all of them need.
 
 
-class Recorder:
-    """Writes each change into the exchange's record before it is made, once there is one."""
-
-    def __init__(self, record: ExchangeRecord | None = None) -> None:
-        self.record = record
-
-    def __call__(self, write: Write) -> None:
-        if self.record is not None:
-            self.record.wrote(write, _now())
-
-
 async def _planned(
     wanted: Wanted, clusters: Mapping[str, Cluster], server: SftpSettings | None
 ) -> tuple[ExchangePlan, Mapping[str, ClusterSurvey]]:
-    """Read the clusters and decide."""
+    """Read the clusters and decide, shown while it goes on."""
     from trustbridge.cli import screen
-    from trustbridge.eventloop import together
-    from trustbridge.migration.exchangeplan import Method, plan_exchange
-    from trustbridge.migration.survey import survey
+    from trustbridge.cli.opened import pinned, state_folder
+    from trustbridge.cucm.access import HOST_KEYS
+    from trustbridge.exchange.hostkeys import HostKeyPins
+    from trustbridge.migration.exchangeprepare import planned
 
+    pins = HostKeyPins(state_folder() / HOST_KEYS, on_first_contact=lambda contact: pinned(str(contact)))
     with screen.progress("Reading clusters") as told:
         seen: list[str] = []
 
@@ -288,66 +280,14 @@ async def _planned(
             seen.append(node)
             told(node, len(seen), len(seen))
 
-        found = await together(
-            *(survey(clusters[name], capf_trust=wanted.capf_trust, progress=read) for name in wanted.clusters)
-        )
-    surveys = {one.name: one for one in found}
-    lying = await _lying(server) if server is not None and wanted.method is not Method.CERTIFICATES else ()
-    made = plan_exchange(
-        surveys,
-        wanted.pairs,
-        wanted.types,
-        now=_now(),
-        method=wanted.method,
-        capf_trust=wanted.capf_trust,
-        authorities=wanted.authorities,
-        accepted=wanted.accepted,
-        sftp="" if server is None else server.describe(),
-        lying=lying,
-        restart_tvs=wanted.restart_tvs,
-    )
-    return made, surveys
-
-
-async def _lying(server: SftpSettings) -> tuple[str, ...] | None:
-    """The files in the SFTP server's directory; None where nobody can look from here."""
-    from trustbridge.cli.opened import pinned, state_folder
-    from trustbridge.cucm.access import HOST_KEYS
-    from trustbridge.errors import AuthenticationRefused, IdentityChanged, Unreachable
-    from trustbridge.exchange.directory import open_sftp
-    from trustbridge.exchange.hostkeys import HostKeyPins
-
-    pins = HostKeyPins(state_folder() / HOST_KEYS, on_first_contact=lambda contact: pinned(str(contact)))
-    try:
-        async with open_sftp(server, pins) as directory:
-            return tuple(file.name for file in await directory.list())
-    except (AuthenticationRefused, IdentityChanged):
-        raise
-    except Unreachable:
-        return None
-
-
-def _interrupted(wanted: Wanted, name: str | None) -> ExchangeRecord | None:
-    """The exchange that is to go on: the one of that name, else one of the same clusters that was cut off."""
-    from trustbridge.migration.exchangerecord import PLAN, ExchangeRecord, check_name, exchanges
-
-    if name is not None:
-        place = _folder() / check_name(name)
-        return ExchangeRecord.read(place) if (place / PLAN).exists() else None
-    pairs = sorted(sorted(pair) for pair in wanted.pairs)
-    for record in exchanges(_folder()):
-        same = (
-            pairs == sorted(sorted(pair) for pair in record.plan.shown["pairs"]) and record.plan.types == wanted.types
-        )
-        if same and not record.finished and not record.undoing:
-            return record
-    return None
+        return await planned(wanted, clusters, server, pins, now=_now(), progress=read)
 
 
 def _folder() -> Path:
     from trustbridge.cli.opened import state_folder
+    from trustbridge.migration.exchangeprepare import FOLDER
 
-    return state_folder() / "exchanges"
+    return state_folder() / FOLDER
 
 
 def _now() -> datetime:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -58,40 +57,6 @@ Authorities = Annotated[
 RestartTvs = Annotated[bool, typer.Option("--restart-tvs", help="Restart TVS on every node afterwards (TB103).")]
 Json = Annotated[bool, typer.Option("--json", help="JSON instead of tables.")]
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
-
-
-class Wanted:
-    """What the options of `plan` and `run` ask for, read and checked."""
-
-    def __init__(
-        self,
-        clusters: Sequence[str],
-        pairs: Sequence[str] | None,
-        into: str | None,
-        types: Sequence[str] | None,
-        by: str | None,
-        accept: Sequence[str] | None,
-        *,
-        capf_trust: bool,
-        authorities: bool,
-        restart_tvs: bool,
-    ) -> None:
-        from trustbridge.errors import SettingsError
-        from trustbridge.migration.exchangeplan import Method
-        from trustbridge.migration.goals import pairs_of
-        from trustbridge.pki.units import BulkType, bulk_types
-
-        self.pairs = pairs_of(clusters, chosen=pairs or (), into=into)
-        self.clusters = tuple(dict.fromkeys((*clusters, *([into] if into else ()))))
-        named = [kind for name in types or ("all",) for kind in bulk_types(name)]
-        self.types = tuple(kind for kind in BulkType if kind in named)
-        if by is not None and by not in set(Method):
-            raise SettingsError(f"--by {by}: {' or '.join(Method)} is expected")
-        self.method = None if by is None else Method(by)
-        self.accepted = frozenset(one.upper() for one in accept or ())
-        self.capf_trust = capf_trust
-        self.authorities = authorities
-        self.restart_tvs = restart_tvs
 
 
 def sftp_settings(

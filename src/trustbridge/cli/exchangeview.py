@@ -7,7 +7,7 @@ import sys
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, Final
+from typing import Final
 
 from rich.console import Console
 from rich.markup import escape
@@ -19,9 +19,6 @@ from trustbridge.migration.exchangeplan import ExchangePlan, Step
 from trustbridge.migration.exchangerecord import ExchangeRecord, RecordedPlan, SftpAddress
 from trustbridge.migration.exchangerun import Unwatched, Watcher
 from trustbridge.pki.names import short_name
-
-if TYPE_CHECKING:
-    from trustbridge.exchange.directory import SftpSettings
 
 _MARKS: Final = {"begun": "[dim]...[/]", "done": "[green]✓[/]", "done before": "[dim]✓[/]", "failed": "[red]✗[/]"}
 _ADDRESS: Final = re.compile(
@@ -45,11 +42,6 @@ def parse_sftp(text: str) -> SftpAddress:
     if not 0 < port < 65536:
         raise SettingsError(f"--sftp: {port} is no port")
     return SftpAddress(found["host"].strip("[]"), port, found["user"], found["directory"] or "/")
-
-
-def address_of(settings: SftpSettings) -> SftpAddress:
-    """The same without the password."""
-    return SftpAddress(settings.host, settings.port, settings.username, settings.directory)
 
 
 # The plan.
@@ -238,42 +230,3 @@ def show_undo(console: Console, record: ExchangeRecord) -> None:
             "[yellow]Phones that have moved can't go back afterwards (TB170), and phones that have not will strand "
             "(TB101). SFTP settings of the clusters, and bundles on that server, stay as they are.[/]"
         )
-
-
-def record_json(record: ExchangeRecord, *, whole: bool = True) -> dict[str, Any]:
-    """A record for programs; `whole` with its plan and every event."""
-    found: dict[str, Any] = {
-        "name": record.name,
-        "state": record.state,
-        "begun": record.plan.begun.isoformat(),
-        "clusters": list(record.plan.clusters),
-        "method": str(record.plan.method),
-        "added": sum(not one.gone for one in record.additions()),
-        "steps": [
-            {
-                "step": str(step.kind),
-                "cluster": step.cluster,
-                "what": step.words,
-                "done": record.has("step done", step),
-            }
-            for step in record.plan.steps
-        ],
-    }
-    if whole:
-        found["plan"] = record.plan.shown
-        found["additions"] = [
-            {
-                "cluster": one.cluster,
-                "node": one.node or None,
-                "store": str(one.store),
-                "subject": one.certificate.subject,
-                "sha256": one.certificate.sha256,
-                "made_way": one.gone,
-            }
-            for one in record.additions()
-        ]
-        found["events"] = [
-            {key: value for key, value in event.items() if key not in ("held", "certificate")}
-            for event in record.events
-        ]
-    return found
