@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 
 from trustbridge import __version__
 from trustbridge.cli import app, diagnoseview
-from trustbridge.cli.diagnose import _device
+from trustbridge.migration.diagnosephone import device_name
 from trustbridge.errors import SettingsError
 from trustbridge.migration.diagnose import Diagnosis
 
@@ -82,7 +82,7 @@ def test_json_says_who_made_it() -> None:
     "words", ["SEP001122334455", "sep001122334455", "001122334455", "00:11:22:33:44:55", "00-11-22-33-44-55"]
 )
 def test_names_of_phones(words: str) -> None:
-    assert _device(words) == "SEP001122334455"
+    assert device_name(words) == "SEP001122334455"
 
 
 @pytest.mark.parametrize(
@@ -90,7 +90,7 @@ def test_names_of_phones(words: str) -> None:
 )
 def test_what_is_no_name_of_a_phone(words: str) -> None:
     with pytest.raises(SettingsError):
-        _device(words)
+        device_name(words)
 
 
 def test_a_move_has_two_ends(monkeypatch: pytest.MonkeyPatch, tmp_path: object) -> None:

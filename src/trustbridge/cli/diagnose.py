@@ -16,8 +16,6 @@ if TYPE_CHECKING:
 
 #: Something has to be done for the phone, or what becomes of it is not known.
 TO_DO = 1
-#: Entries of a campaign's journal about the phone that are read.
-_ENTRIES = 20
 
 
 def diagnose(
@@ -74,9 +72,10 @@ def diagnose(
     from trustbridge.cli import diagnoseview, screen
     from trustbridge.cli.predict import lists_in
     from trustbridge.migration.diagnose import diagnose as judge
+    from trustbridge.migration.diagnosephone import device_name
     from trustbridge.migration.goals import pairs_of
 
-    name = _device(phone)
+    name = device_name(phone)
     if (source is None) != (destination is None):
         raise SettingsError("a move has two ends", "Name both --source and --destination, or neither.")
     pair = None if source is None or destination is None else (source, destination)
@@ -97,23 +96,11 @@ def diagnose(
         raise typer.Exit(TO_DO)
 
 
-def _device(words: str) -> str:
-    """A device name, from what people copy."""
-    import re
-
-    digits = re.sub(r"[:.\-\s]", "", words).upper().removeprefix("SEP")
-    if not re.fullmatch(r"[0-9A-F]{12}", digits):
-        raise SettingsError(
-            f"{words} is no name of a phone", "SEP and the twelve digits of its MAC address, such as SEP001B0C000001."
-        )
-    return f"SEP{digits}"
-
-
 def _campaigns_of(phone: str, pair: tuple[str, str] | None) -> tuple[list[CampaignSeen], list[NotSeen]]:
     """Campaigns that have the phone, those between the named clusters first; where there is no database, none."""
     from trustbridge import settings
-    from trustbridge.migration.diagnoseseen import CampaignSeen, NotSeen
-    from trustbridge.storage.campaignfind import campaigns_of
+    from trustbridge.migration.diagnosephone import seen_in
+    from trustbridge.migration.diagnoseseen import NotSeen
     from trustbridge.storage.campaigns import Campaigns
     from trustbridge.storage.database import FILE, open_database, upgrade_to_head
 
@@ -124,17 +111,11 @@ def _campaigns_of(phone: str, pair: tuple[str, str] | None) -> tuple[list[Campai
         engine = open_database(found.database_url, found.state_folder)
         try:
             upgrade_to_head(engine)
-            campaigns = Campaigns(engine, "diagnose")
-            seen = [
-                CampaignSeen(campaign, row, tuple(campaigns.journal(campaign.id, phone=phone, last=_ENTRIES)))
-                for campaign, row in campaigns_of(campaigns, phone)
-            ]
+            return seen_in(Campaigns(engine, "diagnose"), phone, pair), []
         finally:
             engine.dispose()
     except TrustbridgeError as error:
         return [], [NotSeen("database of campaigns", "campaigns that have it", error.message, error.hint)]
-    ours = set(pair or ())
-    return sorted(seen, key=lambda one: bool(ours) and {one.campaign.source, one.campaign.destination} != ours), []
 
 
 async def _collected(

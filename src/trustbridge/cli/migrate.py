@@ -68,19 +68,14 @@ def start(
     Exit code 1 when phones failed.
     """
     from trustbridge.cli import migratework
-    from trustbridge.errors import NotNow
+    from trustbridge.migration.campaignacts import says_option150
     from trustbridge.storage.models import CampaignState
 
     with campaigns_at_hand() as campaigns:
         campaign = campaigns.get(name)
         scopes = campaigns.scopes(campaign.id)
         if campaign.state is CampaignState.PLANNED:
-            if not option150_done and not scopes:
-                raise NotNow(
-                    f"nobody has said that DHCP option 150 names {campaign.destination}",
-                    "Phones that are reset before that stay where they are: change it, then add --option150-done; or "
-                    "plan the campaign with --scope, and it does that itself.",
-                )
+            says_option150(campaign, campaign.destination, scopes=scopes, done=option150_done)
             if checking:
                 migratework.checked(campaign.source, campaign.destination, accept or (), quiet=as_json)
         campaigns.begin(name, option150="" if scopes else campaign.destination, now=_now())
@@ -106,19 +101,13 @@ def resume(
     as_json: Json = False,
 ) -> None:
     """Go on with a campaign that was paused or halted. What has failed by now does not halt it again."""
-    from trustbridge.cli.migrateplan import leave_stranding
-    from trustbridge.storage.models import Direction, Kind
+    from trustbridge.migration.campaignacts import leave_stranding, to_be_retried
 
     with campaigns_at_hand() as campaigns:
         campaign = campaigns.get(name)
         stay: frozenset[str] = frozenset()
         if retry:
-            again = [
-                phone.name
-                for phone in campaigns.phones(campaign.id)
-                if phone.kind in (Kind.FAILED, Kind.SKIPPED) and phone.wanted is Direction.FORTH
-            ]
-            found = _foretold(campaigns, campaign, again, back=False)
+            found = _foretold(campaigns, campaign, to_be_retried(campaigns, campaign), back=False)
             stay = leave_stranding(stranding, found.stranding)
             _say_who_stays(found.stranding, stay, campaign.destination)
         campaigns.resume(name, retry=retry, now=_now(), without=stay)
@@ -149,28 +138,19 @@ def rollback(
     import sys
 
     from trustbridge.cli import migratework
-    from trustbridge.cli.migrateplan import leave_stranding
-    from trustbridge.errors import NotNow, SettingsError
-    from trustbridge.storage.models import Kind
+    from trustbridge.errors import SettingsError
+    from trustbridge.migration.campaignacts import leave_stranding, says_option150, to_go_back
 
     with campaigns_at_hand() as campaigns:
         campaign = campaigns.get(name)
-        if not option150_done and not campaigns.scopes(campaign.id):
-            raise NotNow(
-                f"nobody has said that DHCP option 150 of these phones names {campaign.source} again",
-                "Phones that are reset before that stay where they are: change it, then add --option150-done.",
-            )
+        says_option150(campaign, campaign.source, scopes=campaigns.scopes(campaign.id), done=option150_done)
         if not yes and (as_json or not sys.stdin.isatty()):
             raise SettingsError("nobody can be asked here", "Say that you mean it: --yes.")
         stay: frozenset[str] = frozenset()
         words = ""
         if checking:
             migratework.checked(campaign.destination, campaign.source, accept or (), quiet=as_json)
-            moved = [
-                one.name
-                for one in campaigns.phones(campaign.id)
-                if one.kind is not Kind.HELD and (wave is None or one.wave == wave) and (not phone or one.name in phone)
-            ]
+            moved = to_go_back(campaigns, campaign, wave=wave, phones=phone or ())
             found = _foretold(campaigns, campaign, moved, back=True)
             stay = leave_stranding(stranding, found.stranding)
             _say_who_stays(found.stranding, stay, campaign.source)
@@ -192,15 +172,13 @@ def _foretold(campaigns: CampaignWork, campaign: CampaignRecord, names: Collecti
     """Foretell phones again, and keep that."""
     from trustbridge import eventloop
     from trustbridge.cli import migratework
+    from trustbridge.migration.campaignacts import kept
     from trustbridge.migration.campaignforecast import Foretold
-    from trustbridge.migration.campaignplan import CampaignSettings
 
     if not names:
         return Foretold()
-    here, there = (campaign.destination, campaign.source) if back else (campaign.source, campaign.destination)
-    port = CampaignSettings.from_json(campaign.settings).phone_port
-    found = eventloop.run(migratework.foretold(here, there, set(names), page_port=port))
-    campaigns.foretold(campaign.name, found.as_kept, now=_now())
+    found = eventloop.run(migratework.foretold(campaign, names, back=back))
+    kept(campaigns, campaign, found, _now())
     return found
 
 
@@ -289,20 +267,6 @@ def _work(campaigns: CampaignWork, name: str, kea_password_file: Path | None, as
     failed = any(wave.kinds.get(Kind.FAILED, 0) for wave in campaigns.waves(found.id))
     if failed or found.state is CampaignState.HALTED or stopped:
         raise typer.Exit(1)
-
-
-def check_name(name: str) -> None:
-    """Whether a campaign can be called that.
-
-    Raises:
-        SettingsError: it can't.
-    """
-    import re
-
-    from trustbridge.errors import SettingsError
-
-    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,62}", name):
-        raise SettingsError(f"{name!r} can't be a campaign's name", "It has letters, digits, -, _ and dots.")
 
 
 @contextmanager

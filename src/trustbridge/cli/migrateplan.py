@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -11,16 +11,8 @@ import typer
 from trustbridge.cli.dhcpserver import KeaPassword, KeaUrl, KeaUser, named_server, opened_provider, passwords
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-
     from trustbridge.cli.dhcpserver import Password
-    from trustbridge.cucm.cluster import Cluster
-    from trustbridge.dhcp.record import Server
-    from trustbridge.dhcp.scope import Change
-    from trustbridge.migration.campaignforecast import Foretold
-    from trustbridge.migration.campaignplan import Selection
-    from trustbridge.migration.phonefacts import PhoneFacts
-    from trustbridge.storage.campaignrecords import ClusterRecord, NewScope
+    from trustbridge.migration.campaignprepare import Meant, Prepared
 
 Many = list[str] | None
 
@@ -117,211 +109,94 @@ def plan(
     """
     from trustbridge import eventloop
     from trustbridge.cli import migrateview, screen
-    from trustbridge.cli.migrate import campaigns_at_hand, check_name
-    from trustbridge.errors import SettingsError
-    from trustbridge.migration import campaignplan
-    from trustbridge.migration.campaignphone import PhoneState, Rule, Terms
-    from trustbridge.migration.predictvalues import Forecast
+    from trustbridge.cli.migrate import campaigns_at_hand
+    from trustbridge.migration.campaignprepare import Wish, create, meant
 
-    try:
-        terms = Terms(
-            in_use=Rule(in_use),
-            unregistered=Rule(unregistered),
-            unfit=Rule(unfit),
-            unseen=Rule(unseen),
-            longest_wait=timedelta(minutes=longest_wait),
-            restart=timedelta(minutes=restart),
-            settle=timedelta(seconds=settle),
-            look=timedelta(seconds=look),
-            look_waiting=timedelta(seconds=6 * look),
-            lease=timedelta(seconds=lease),
-            doubt=timedelta(seconds=doubt),
-            send_within=timedelta(seconds=min(30.0, doubt / 2)),
-        )
-        grouping = campaignplan.Grouping(by)
-        rules = {Forecast.STRANDS: Rule(stranding), Forecast.UNKNOWN: Rule(unknown)}
-    except ValueError as error:
-        raise SettingsError(f"migrate plan: {error}") from None
-    if Rule.WAIT in rules.values():
-        raise SettingsError("--stranding and --unknown are skip or go: a prediction does not change by waiting")
-    settings = campaignplan.CampaignSettings(
-        campaignplan.Limits(resets_a_minute, under_way, failures, tvs_load), terms, phone_port
-    )
-    sites = tuple(_site(text, "--site-window", "WINDOW") for text in site_window or ())
-    how = campaignplan.Waves(pilot, wave_size, grouping, tuple(window or ()), sites, pilot_site)
-    check_name(name)
-    if source == destination:
-        raise SettingsError("source and destination are the same cluster")
-    site_scopes = tuple(_site(text, "--site-scope", "SCOPE") for text in site_scope or ())
     server = None
-    if scope or site_scopes:
-        from trustbridge.migration.campaignoption150 import check_kind
-
+    if scope or site_scope or kea or dhcp_cluster:
         server = named_server(kea, dhcp_cluster, None, None, kea_user)
-        check_kind(server)
-    elif kea or dhcp_cluster:
-        raise SettingsError("no scope is named", "Say which: --scope, --site-scope; see `trustbridge option150 show`.")
-    selection = _selection(device_pool, model, subnet, phone, without, csv, registered)
-    phones, foretold, seen = eventloop.run(
-        _collected(source, destination, selection, sql, predicting, tuple(tftp_server or ()), phone_port)
+    wish = Wish(
+        name,
+        source,
+        destination,
+        device_pools=tuple(device_pool or ()),
+        models=tuple(model or ()),
+        subnets=tuple(subnet or ()),
+        phones=tuple(phone or ()),
+        without=tuple(without or ()),
+        listed=None if csv is None else _read(csv),
+        sql=sql,
+        registered=registered,
+        pilot=pilot,
+        pilot_site=pilot_site,
+        wave_size=wave_size,
+        by=by,
+        windows=tuple(window or ()),
+        site_windows=tuple(site_window or ()),
+        server=server,
+        scopes=tuple(scope or ()),
+        site_scopes=tuple(site_scope or ()),
+        tftp_servers=tuple(tftp_server or ()),
+        predicting=predicting,
+        stranding=stranding,
+        unknown=unknown,
+        resets_a_minute=resets_a_minute,
+        under_way=under_way,
+        tvs_load=tvs_load,
+        failures=failures,
+        in_use=in_use,
+        unregistered=unregistered,
+        unfit=unfit,
+        unseen=unseen,
+        longest_wait=longest_wait,
+        restart=restart,
+        settle=settle,
+        look=look,
+        lease=lease,
+        doubt=doubt,
+        phone_port=phone_port,
     )
-    left_out = {
-        one: f"predicted: {what}: {why}"
-        for one, (what, why) in foretold.phones.items()
-        if rules.get(what, Rule.GO) is Rule.SKIP
-    }
-    waves = campaignplan.deal(phones, how, foretold=foretold.as_kept, left_out=left_out)
-    scopes: list[NewScope] = []
-    changes: list[Change] = []
-    if server is not None:
-        servers = tuple(tftp_server or foretold.servers)
-        place = (str(server.kind), server.where, server.user)
-        scopes = campaignplan.scopes_of(waves, place, servers, everywhere=scope or (), sites=site_scopes)
-        scopes, changes = eventloop.run(_previewed(server, passwords(kea_password_file), scopes))
+    prepared = eventloop.run(_prepared(meant(wish), passwords(kea_password_file)))
     with campaigns_at_hand() as campaigns:
-        now = datetime.now(UTC)
-        campaigns.record_clusters(seen)
-        campaign = campaigns.create(
-            name,
-            source,
-            destination,
-            settings.as_json(),
-            waves,
-            state=PhoneState.PLANNED,
-            now=now,
-            skipped=PhoneState.SKIPPED,
-            scopes=scopes,
-        )
+        campaign = create(campaigns, prepared, now=datetime.now(UTC))
         if as_json:
             found = migrateview.campaign_json(
                 campaign, campaigns.waves(campaign.id), campaigns.phones(campaign.id), campaigns.journal(campaign.id)
             )
-            screen.print_json(found | {"option150": [change.record() | {"diff": change.diff} for change in changes]})
+            changes = [dict(change.record) | {"diff": change.diff} for change in prepared.changes]
+            screen.print_json(found | {"option150": changes})
             return
-    migrateview.show_plan(screen.console(), name, waves, foretold.words)
-    for change in changes:
-        before, after = change.before, change.after
-        typer.echo(f"{change.place}, {before.name}: option 150 from {before.words} to {after.words}")
+    migrateview.show_plan(screen.console(), name, prepared.waves, prepared.words)
+    for change in prepared.changes:
+        typer.echo(f"{change.place}, {change.scope}: option 150 from {change.before} to {change.after}")
         typer.echo(change.diff, nl=False)
-    if changes:
+    if prepared.changes:
         typer.echo(f"The campaign makes these changes when their waves begin: trustbridge migrate start {name}")
     else:
         typer.echo(f"Point DHCP option 150 at {destination}, then: trustbridge migrate start {name} --option150-done")
 
 
-async def _collected(
-    source: str,
-    destination: str,
-    selection: Selection,
-    sql: str,
-    predicting: bool,
-    servers: tuple[str, ...],
-    page_port: int,
-) -> tuple[Sequence[PhoneFacts], Foretold, list[ClusterRecord]]:
-    """The phones that are meant, what becomes of them, and what the clusters are."""
-    from dataclasses import replace
-
+async def _prepared(wanted: Meant, password: Password) -> Prepared:
     from trustbridge.cli import screen
     from trustbridge.cli.opened import opened
-    from trustbridge.migration.campaignforecast import Foretold, foretell
-    from trustbridge.migration.campaignplan import select
-    from trustbridge.migration.phonecollect import collect_phones
+    from trustbridge.migration.campaignprepare import prepare
 
-    async with opened([source, destination]) as clusters:
-        here, there = clusters[source], clusters[destination]
+    wish = wanted.wish
+    async with opened([wish.source, wish.destination]) as clusters:
         with screen.progress("Reading phones") as told:
-            if sql:
-                from trustbridge.migration.devices import names_of
-
-                listed = frozenset(one.upper() for one in names_of(await here.sql(sql)))
-                both = listed if selection.listed is None else listed & selection.listed
-                selection = replace(selection, listed=both)
-            known = await collect_phones(here, pages=False, configurations="none", progress=told)
-            phones = select(known, selection)
-            foretold = Foretold()
-            if predicting:
-                names = {one.name for one in phones}
-                foretold = await foretell(
-                    here,
-                    there,
-                    names,
-                    now=datetime.now(UTC),
-                    servers=servers,
-                    page_port=page_port,
-                    progress=told,
-                )
-                phones = [foretold.facts.get(one.name, one) for one in phones]
-        return phones, foretold, [await _seen(one) for one in (here, there)]
+            return await prepare(
+                clusters,
+                wanted,
+                lambda server: opened_provider(server, password),
+                now=lambda: datetime.now(UTC),
+                progress=told,
+            )
 
 
-async def _seen(cluster: Cluster) -> ClusterRecord:
-    from trustbridge.errors import TrustbridgeError
-    from trustbridge.storage.campaignrecords import ClusterRecord
-
-    try:
-        release = str(await cluster.release())
-    except TrustbridgeError:  # for the record only: what it is needed for, asks again
-        release = ""
-    nodes = tuple(node.name for node in await cluster.nodes())
-    return ClusterRecord(cluster.name, release, nodes, datetime.now(UTC))
-
-
-async def _previewed(
-    server: Server, password: Password, scopes: Sequence[NewScope]
-) -> tuple[list[NewScope], list[Change]]:
-    """Scopes by the names that their server has for them, and what will be changed."""
-    from dataclasses import replace
-
-    from trustbridge.dhcp.scope import find_scope
+def _read(csv: Path) -> str:
     from trustbridge.errors import SettingsError
 
-    async with opened_provider(server, password) as provider:
-        there = await provider.read()
-        found = [replace(one, scope=find_scope(there, one.scope).name) for one in scopes]
-        if len({one.scope for one in found}) < len(found):
-            raise SettingsError("a scope is named twice, by its name and by its subnet", "Name it once.")
-        return found, [provider.preview(find_scope(there, one.scope), one.servers) for one in found]
-
-
-def _selection(
-    pools: Many, models: Many, subnets: Many, names: Many, without: Many, csv: Path | None, registered: bool
-) -> Selection:
-    from trustbridge.cucm.model import PhoneStatus
-    from trustbridge.errors import SettingsError
-    from trustbridge.migration.campaignplan import Selection, listed_names, subnet
-
     try:
-        listed = None if csv is None else listed_names(csv.read_text("utf-8"))
+        return csv.read_text("utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise SettingsError(f"can't read {csv}: {getattr(error, 'strerror', None) or error}") from None
-    return Selection(
-        device_pools=tuple(pools or ()),
-        models=tuple(models or ()),
-        names=tuple(names or ()),
-        subnets=tuple(subnet(text) for text in subnets or ()),
-        statuses=(PhoneStatus.REGISTERED,) if registered else (),
-        listed=listed,
-        without=tuple(without or ()),
-    )
-
-
-def _site(text: str, option: str, what: str) -> tuple[str, str]:
-    from trustbridge.errors import SettingsError
-
-    pattern, sign, value = text.partition("=")
-    if not sign or not value:
-        raise SettingsError(f"{option} {text}: DEVICE-POOL={what} is expected")
-    return pattern, value
-
-
-def leave_stranding(rule: str, foretold: Mapping[str, str]) -> frozenset[str]:
-    """Phones that stay, by the rule for those that are predicted to strand: skip, or go.
-
-    Raises:
-        SettingsError: it is neither.
-    """
-    from trustbridge.errors import SettingsError
-
-    if rule not in ("skip", "go"):
-        raise SettingsError(f"--stranding {rule}: skip or go is expected")
-    return frozenset(foretold) if rule == "skip" else frozenset()

@@ -30,55 +30,38 @@ def checked(source: str, destination: str, accepted: Collection[str], *, quiet: 
     from trustbridge import eventloop
     from trustbridge.cli import screen
     from trustbridge.cli.findingview import show_findings
-    from trustbridge.errors import NotNow
-    from trustbridge.migration.check import check
+    from trustbridge.migration.campaignacts import refuse_stops
     from trustbridge.migration.findings import Severity
 
-    found: Checked = check(eventloop.run(_observed(source, destination)), datetime.now(UTC))
+    found: Checked = eventloop.run(_looked(source, destination))
     stops = found.of(Severity.STOP)
-    left = sorted({one.id for one in stops} - set(accepted))
     if stops and not quiet:
         show_findings(screen.console(stderr=True), stops, accepted)
-    if left:
-        raise NotNow(
-            f"{', '.join(left)} stop{'s' * (len(left) == 1)} the move from {source} to {destination}: {stops[0].title}",
-            f"See: trustbridge check {source} {destination}. Mend it; or go on with it: --accept {left[0]}, once for "
-            "each.",
-        )
+    refuse_stops(found, accepted)
     if found.essential and not quiet:
         gaps = "; ".join(f"{gap.where}: {gap.what}" for gap in found.essential[:3])
         typer.echo(f"Not known, though it decides: {gaps}. See: trustbridge check {source} {destination}", err=True)
 
 
-async def _observed(source: str, destination: str) -> Any:
+async def _looked(source: str, destination: str) -> Checked:
     from trustbridge.cli import screen
     from trustbridge.cli.opened import opened
-    from trustbridge.migration.checkcollect import observe
+    from trustbridge.migration.campaignacts import looked
 
     async with opened((source, destination)) as clusters:
         with screen.progress("Checking") as progress:
-            return await observe(clusters[source], clusters[destination], pages=False, emcc=False, progress=progress)
+            return await looked(clusters[source], clusters[destination], now=datetime.now(UTC), progress=progress)
 
 
-async def foretold(
-    source: str, destination: str, names: Collection[str], *, servers: Collection[str] = (), page_port: int
-) -> Foretold:
-    """What becomes of phones that go from here to there now."""
+async def foretold(campaign: CampaignRecord, names: Collection[str], *, back: bool) -> Foretold:
+    """What becomes of a campaign's phones that go on, or back, now."""
     from trustbridge.cli import screen
     from trustbridge.cli.opened import opened
-    from trustbridge.migration.campaignforecast import foretell
+    from trustbridge.migration.campaignacts import foretold_again
 
-    async with opened((source, destination)) as clusters:
+    async with opened((campaign.source, campaign.destination)) as clusters:
         with screen.progress("Predicting") as progress:
-            return await foretell(
-                clusters[source],
-                clusters[destination],
-                names,
-                now=datetime.now(UTC),
-                servers=tuple(servers),
-                page_port=page_port,
-                progress=progress,
-            )
+            return await foretold_again(campaign, clusters, names, back=back, now=datetime.now(UTC), progress=progress)
 
 
 def work(campaigns: CampaignWork, name: str, kea_password_file: Path | None, *, quiet: bool) -> bool:

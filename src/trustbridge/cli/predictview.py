@@ -2,23 +2,23 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from rich.markup import escape
 
-from trustbridge import __version__
 from trustbridge.cli import screen
 from trustbridge.migration import spreadsheet
-from trustbridge.migration.findings import KINDS
 from trustbridge.migration.phonefacts import PhoneFacts
 from trustbridge.migration.predict import Forecasts
 from trustbridge.migration.predictcollect import Collected
-from trustbridge.migration.predictvalues import Forecast, Prediction
+from trustbridge.migration.predictvalues import Forecast
+from trustbridge.migration.predictviews import as_json, counted, sentence
 
 if TYPE_CHECKING:
     from rich.console import Console
+
+__all__ = ["as_csv", "as_json", "sentence", "show"]
 
 #: Phones that are named at the terminal; all are in JSON and CSV.
 SHOWN: Final = 20
@@ -29,35 +29,6 @@ _MARKS: Final = {
     Forecast.UNKNOWN: "[yellow]?[/]",
 }
 _COLUMNS: Final = ("phone", "model", "device pool", "forecast", "finding", "refusal", "why", "not observed")
-
-
-def as_json(source: str, destination: str, forecasts: Forecasts, seen: Collected) -> dict[str, Any]:
-    """For programs: counts, and every phone."""
-    return {
-        "trustbridge": __version__,
-        "at": seen.world.now.isoformat(),
-        "source": source,
-        "destination": destination,
-        "servers": [server.address for server in seen.world.servers],
-        "all_move": forecasts.all_move,
-        "counts": {str(forecast): count for forecast, count in forecasts.counts.items()},
-        "phones": [
-            {
-                "name": name,
-                "model": facts.model,
-                "forecast": str(prediction.forecast),
-                "finding": prediction.finding or None,
-                "refusal": None if prediction.refusal is None else str(prediction.refusal),
-                "why": prediction.why(name),
-                "missing": list(prediction.missing),
-                "not_observed": list(facts.missing),
-            }
-            for facts, (name, prediction) in zip(seen.facts, forecasts, strict=True)
-        ],
-        "not_seen": [
-            {"where": gap.where, "what": gap.what, "why": gap.why, "essential": gap.essential} for gap in seen.gaps
-        ],
-    }
 
 
 def as_csv(forecasts: Forecasts, facts: Sequence[PhoneFacts]) -> str:
@@ -98,24 +69,9 @@ def _servers(seen: Collected) -> str:
 
 
 def _counted(forecasts: Forecasts) -> Iterator[tuple[str, str, str, str]]:
-    """A row for each forecast and what is behind it: a class's words may differ by no more than an address."""
-    counted: Counter[tuple[Forecast, str, str]] = Counter()
-    for prediction, count in forecasts.by_prediction().items():
-        counted[prediction.forecast, prediction.finding, _behind(prediction)] += count
-    order = list(Forecast)
-    for (forecast, finding, words), count in sorted(
-        counted.items(), key=lambda item: (order.index(item[0][0]), -item[1], item[0])
-    ):
+    """A row for each forecast and what is behind it."""
+    for count, forecast, finding, words in counted(forecasts):
         yield str(count), f"{_MARKS[forecast]} {forecast}", finding, escape(words)
-
-
-def _behind(prediction: Prediction) -> str:
-    if prediction.forecast is Forecast.UNKNOWN:
-        return prediction.missing[0] if prediction.missing else ""
-    title = KINDS[prediction.finding].title if prediction.finding in KINDS else ""
-    if prediction.refusal is None:
-        return title
-    return f"{prediction.refusal}{f': {title}' if title else ''}"
 
 
 def _show_phones(console: Console, forecasts: Forecasts) -> None:
@@ -132,20 +88,3 @@ def _show_phones(console: Console, forecasts: Forecasts) -> None:
                     break
         more = f"and {total - SHOWN} more; --json and --csv have them all" if total > SHOWN else ""
         console.print(screen.table(heading, ("phone", "finding", "why"), rows, caption=more))
-
-
-def sentence(forecasts: Forecasts) -> str:
-    """The whole, for a person who reads one sentence."""
-    counts, total = forecasts.counts, len(forecasts)
-    if not total:
-        return "There are no phones to move."
-    moving = counts[Forecast.MOVES] + counts[Forecast.FIRST_TRUST]
-    first = f", {counts[Forecast.FIRST_TRUST]} of them by first trust" if counts[Forecast.FIRST_TRUST] else ""
-    if moving == total:
-        return f"All {total} phones move{first}."
-    parts = [f"{moving} of {total} phones move{first}"]
-    if counts[Forecast.STRANDS]:
-        parts.append(f"{counts[Forecast.STRANDS]} strand")
-    if counts[Forecast.UNKNOWN]:
-        parts.append(f"of {counts[Forecast.UNKNOWN]} it is not known")
-    return "; ".join(parts) + "."

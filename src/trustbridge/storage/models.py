@@ -192,6 +192,20 @@ class CampaignPhone(Base):
         Index(None, "campaign_id", "due_at"),
         Index(None, "wave_id", "kind"),
         Index(None, "campaign_id", "reset_at"),
+        # Lists of phones are filtered, sorted and counted by this alone.
+        Index(
+            "ix_campaign_phone_listed",
+            "campaign_id",
+            "wave_id",
+            "state",
+            "kind",
+            "direction",
+            "predicted",
+            "since",
+            "name",
+            "model",
+            "device_pool",
+        ),
     )
 
     id: Mapped[int] = mapped_column(primary_key=True)
@@ -225,7 +239,7 @@ class JournalEntry(Base):
     """A decision or an action, with its reason. Nothing changes or removes one: the database itself refuses."""
 
     __tablename__ = "journal"
-    __table_args__ = (Index(None, "campaign_id", "phone"),)
+    __table_args__ = (Index(None, "campaign_id", "phone"), Index(None, "campaign_id", "id"))
 
     id: Mapped[int] = mapped_column(primary_key=True)
     campaign_id: Mapped[int] = mapped_column(ForeignKey("campaign.id"))
