@@ -12,7 +12,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import httpx
 import pytest
 from tests.e2e.strangers import Stranger, ssh_stranger, tls_stranger
 from tests.e2e.test_cluster import STRANGER, credentials_of, entry_of, secrets_of
@@ -279,7 +278,7 @@ def hasten(cluster: Cluster, patience: Patience) -> None:
             opened._timeout, opened._login_timeout = patience.command, patience.log_in
         else:
             opened._patience = patience
-            opened._client.timeout = httpx.Timeout(patience.answer, connect=patience.connect)
+            opened._connections._connect = patience.connect
 
 
 def standing(cli: OsCli) -> bool:
