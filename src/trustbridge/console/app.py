@@ -17,7 +17,7 @@ from trustbridge import __version__
 from trustbridge.console import parts
 from trustbridge.console.auditing import AuditEverything
 from trustbridge.console.desk import Desk
-from trustbridge.console.faults import add_handlers
+from trustbridge.console.faults import Faults, add_handlers
 from trustbridge.console.frame import Frame
 from trustbridge.console.guard import Guard
 from trustbridge.console.views import STATIC
@@ -69,6 +69,7 @@ def create_app(desk: Desk) -> FastAPI:
     app.state.routes = walked
     app.state.paths = frozenset(path for path, _ in walked)
     add_handlers(app)
+    app.add_middleware(Faults)
     app.add_middleware(AuditEverything, desk=desk)
     app.add_middleware(Frame, desk=desk)
     return app

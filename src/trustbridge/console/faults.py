@@ -10,11 +10,12 @@ from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, RedirectResponse, Response
 from starlette.exceptions import HTTPException
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from trustbridge.console.accounts import NotLetIn
 from trustbridge.console.guard import NeedsPassword, NeedsSignIn, NotAllowed, is_api, login_url
 from trustbridge.console.views import page
-from trustbridge.console.words import N_, _
+from trustbridge.console.words import N_, _, plain
 from trustbridge.errors import (
     Garbled,
     InvalidInput,
@@ -129,12 +130,30 @@ def add_handlers(app: FastAPI) -> None:
         headers = dict(error.headers or {})
         return answer(request, error.status_code, str(error.detail), headers=headers)
 
-    @app.exception_handler(Exception)
-    async def failed(request: Request, error: Exception) -> Response:
-        log.error("%s %s failed", request.method, request.url.path, exc_info=error)
-        return answer(
-            request,
-            500,
-            f"{type(error).__name__}",
-            _("This is a fault of the program. The server's log shows what happened."),
-        )
+
+class Faults:
+    """Innermost middleware: a fault of the program is answered within the frame, and written into the audit.
+
+    An exception handler of Starlette for it would stand outside of both.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        begun = False
+
+        async def watched(message: Message) -> None:
+            nonlocal begun
+            begun = begun or message["type"] == "http.response.start"
+            await send(message)
+
+        try:
+            await self._app(scope, receive, watched)
+        except Exception as error:
+            if scope["type"] != "http" or begun:
+                raise
+            request = Request(scope, receive)
+            log.error("%s %s failed", request.method, request.url.path, exc_info=error)
+            hint = plain("This is a fault of the program. The server's log shows what happened.")
+            await answer(request, 500, type(error).__name__, hint)(scope, receive, send)

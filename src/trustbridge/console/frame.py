@@ -7,6 +7,7 @@ import time
 from typing import Final
 
 from starlette.datastructures import Headers, MutableHeaders
+from starlette.exceptions import HTTPException
 from starlette.requests import cookie_parser
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -47,12 +48,9 @@ class Frame:
             return
         started = time.perf_counter()
         headers = Headers(scope=scope)
-        begun = False
 
         async def framed(message: Message) -> None:
-            nonlocal begun
             if message["type"] == "http.response.start":
-                begun = True
                 out = MutableHeaders(scope=message)
                 for name, value in HEADERS.items():
                     out[name] = value
@@ -83,19 +81,15 @@ class Frame:
             return message
 
         with speaking(_reader(headers)):
-            try:
-                await self._app(scope, limited, framed)
-            except _TooLarge:
-                if begun:
-                    raise
-                await _too_large(framed)
+            await self._app(scope, limited, framed)
 
 
 _METHODS: Final = frozenset({"GET", "HEAD", "OPTIONS", "POST", "PUT", "PATCH", "DELETE"})
 
 
-class _TooLarge(Exception):
-    pass
+class _TooLarge(HTTPException):
+    def __init__(self) -> None:
+        super().__init__(413, "What was sent is too large.")
 
 
 async def _too_large(send: Send) -> None:

@@ -62,8 +62,13 @@ class Jobs:
         tasks = list(self._tasks.values())
         for task in tasks:
             task.cancel()
-        if loop is not None:
-            await asyncio.gather(*tasks, return_exceptions=True)
+        if loop is None:
+            return
+        await asyncio.gather(*tasks, return_exceptions=True)
+        try:  # one that was cancelled before its first step has not said so itself
+            await asyncio.to_thread(self.table.interrupt, self._place, now=self._now())
+        except TrustbridgeError as error:
+            log.warning("jobs that were interrupted are marked at the next start: %s", error)
 
     def start(
         self,

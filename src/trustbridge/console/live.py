@@ -15,7 +15,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, Callable
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -76,7 +76,7 @@ class Live:
             for event in watch.readers:
                 event.set()
 
-    async def stream(self, name: str, argument: str, token: str) -> AsyncIterator[bytes]:
+    async def stream(self, name: str, argument: str, token: str) -> AsyncGenerator[bytes, None]:
         """Events for one browser: `show` with HTML, `leave` when the session has ended or the server stops.
 
         Args:

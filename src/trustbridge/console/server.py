@@ -76,9 +76,11 @@ class _Server(uvicorn.Server):
         self._desk = desk
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        # Pages that refresh themselves would keep the server waiting.
+        # Pages that refresh themselves would keep the server waiting. Unlike uvicorn's own, this does not send itself
+        # the signal once more at the end: a server that was asked to stop, and has, has not failed.
         self._desk.live.stop()
-        super().handle_exit(sig, frame)
+        self.force_exit = self.should_exit
+        self.should_exit = True
 
 
 @contextmanager
