@@ -156,3 +156,11 @@ def test_the_audit_is_filtered_and_turned_over(signed_in: SignIn, desk: Desk) ->
     assert "number-149" not in second
     for odd in ("before=x", "before=99999999999999999999", "since=x", "until=9999-99-99", "by=%00", "outcome=none"):
         assert browser.get(f"/audit?{odd}").status_code == 200, odd
+
+
+@pytest.mark.parametrize("number", ["0", "-1", "99999999999999999999999", "2147483648", "x"])
+def test_a_number_that_can_be_nobodys_is_no_fault(signed_in: SignIn, number: str) -> None:
+    browser = signed_in(Role.ADMINISTRATOR)
+    for path in (f"/jobs/{number}", f"/api/v1/jobs/{number}"):
+        assert browser.get(path).status_code == 422
+    assert browser.send_form(f"/users/{number}/password").status_code == 422

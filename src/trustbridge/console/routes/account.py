@@ -11,6 +11,7 @@ from fastapi.responses import Response
 from starlette.concurrency import run_in_threadpool
 
 from trustbridge.console import words
+from trustbridge.console.api.numbers import Number
 from trustbridge.console.auditing import audited
 from trustbridge.console.faults import NotThere
 from trustbridge.console.guard import DeskHere, Person, Self, address_of
@@ -87,7 +88,7 @@ def make_token(
 
 
 @router.post("/account/tokens/{number}/revoke")
-def revoke_token(request: Request, desk: DeskHere, who: Self, number: int) -> Response:
+def revoke_token(request: Request, desk: DeskHere, who: Self, number: Number) -> Response:
     audited(request, "token.revoke", str(number))
     found = desk.accounts.people.revoke_token(number, owner=who.id, now=desk.now())
     if found is None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from fastapi import APIRouter, Request
 from fastapi.responses import Response
 
+from trustbridge.console.api.numbers import Number
 from trustbridge.console.desk import Desk
 from trustbridge.console.faults import NotThere
 from trustbridge.console.guard import DeskHere, Viewer
@@ -38,7 +39,7 @@ def jobs(request: Request, desk: DeskHere, who: Viewer, before: str = "") -> Res
 
 
 @router.get("/jobs/{number}")
-def job(request: Request, desk: DeskHere, who: Viewer, number: int) -> Response:
+def job(request: Request, desk: DeskHere, who: Viewer, number: Number) -> Response:
     found = desk.jobs.table.get(number)
     if found is None:
         raise NotThere(plain("there is no such job"))

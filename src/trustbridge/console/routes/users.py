@@ -8,6 +8,7 @@ from typing import Annotated
 from fastapi import APIRouter, Form, Request
 from fastapi.responses import Response
 
+from trustbridge.console.api.numbers import Number
 from trustbridge.console.auditing import audited
 from trustbridge.console.faults import NotThere
 from trustbridge.console.guard import Administrator, DeskHere
@@ -45,7 +46,7 @@ def change(
     request: Request,
     desk: DeskHere,
     who: Administrator,
-    number: int,
+    number: Number,
     role: Typed = "",
     state: Typed = "active",
 ) -> Response:
@@ -56,7 +57,7 @@ def change(
 
 
 @router.post("/users/{number}/password")
-def reset(request: Request, desk: DeskHere, who: Administrator, number: int) -> Response:
+def reset(request: Request, desk: DeskHere, who: Administrator, number: Number) -> Response:
     person = _known(desk, number)
     audited(request, "user.reset password", person.name)
     given = first_password()
@@ -65,7 +66,7 @@ def reset(request: Request, desk: DeskHere, who: Administrator, number: int) -> 
 
 
 @router.post("/users/tokens/{number}/revoke")
-def revoke(request: Request, desk: DeskHere, who: Administrator, number: int) -> Response:
+def revoke(request: Request, desk: DeskHere, who: Administrator, number: Number) -> Response:
     found = desk.accounts.people.revoke_token(number, owner=None, now=desk.now())
     if found is None:
         raise NotThere(plain("there is no such token"))
