@@ -57,7 +57,8 @@ def command(*arguments: str) -> Result:
 
 def did(*arguments: str, code: int = 0) -> Any:
     done = command(*arguments, "--json")
-    assert done.exit_code == code and done.stdout, (done.stdout, done.stderr, done.exception)
+    assert done.exit_code == code, (done.stdout, done.stderr, done.exception)
+    assert done.stdout, (done.stderr, done.exception)
     return json.loads(done.stdout)
 
 
