@@ -52,8 +52,8 @@ def test_changes_arrive_once_and_in_each_readers_language(desk: Desk) -> None:
         assert await _next(english, "show") == "Jobs\nx 2"
         assert await _next(french, "show") == "Tâches\nx 2"
         desk.live.stop()
-        assert await _next(english, "leave") == ""
-        await english.aclose()
+        async with asyncio.timeout(PATIENCE):
+            assert [event async for event in english] == []
         await french.aclose()
         assert desk.live._watches == {}
         assert desk.live.streams == 0
@@ -96,6 +96,14 @@ def test_a_stream_ends_with_its_session_and_does_not_prolong_it(desk: Desk, cloc
         await stream.aclose()
 
     asyncio.run(run())
+
+
+def test_a_page_that_was_left_open_is_told_to_load_itself_again(signed_in: SignIn, clock: Clock) -> None:
+    browser: Browser = signed_in(Role.VIEWER)
+    clock.forward(hours=1)
+    answer = browser.get("/live/jobs", headers={"Accept": "text/event-stream"})
+    assert answer.headers["content-type"].startswith("text/event-stream")
+    assert answer.text == "event: leave\ndata: \n\n"
 
 
 def test_what_is_not_there_is_said_so(signed_in: SignIn) -> None:

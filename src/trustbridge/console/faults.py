@@ -14,6 +14,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from trustbridge.console.accounts import NotLetIn
 from trustbridge.console.guard import NeedsPassword, NeedsSignIn, NotAllowed, is_api, login_url
+from trustbridge.console.live import LEAVE
 from trustbridge.console.views import page
 from trustbridge.console.words import N_, _, plain
 from trustbridge.errors import (
@@ -100,6 +101,9 @@ def add_handlers(app: FastAPI) -> None:
                 "Send Authorization: Bearer TOKEN; make one on the page of your account.",
                 headers={"WWW-Authenticate": "Bearer"},
             )
+        if "text/event-stream" in request.headers.get("accept", ""):
+            # A page that was left open longer than its session: it is to load itself again, and comes to sign in.
+            return Response(LEAVE, media_type="text/event-stream")
         where = login_url(error.back)
         if request.headers.get("hx-request") == "true":
             return Response(status_code=401, headers={"HX-Redirect": where})

@@ -29,6 +29,8 @@ EACH: Final = 1.0
 ALIVE: Final = 15.0
 #: Streams that are open at the same time.
 MOST: Final = 200
+#: Nobody is signed in any more.
+LEAVE: Final = b"event: leave\ndata: \n\n"
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +79,9 @@ class Live:
                 event.set()
 
     async def stream(self, name: str, argument: str, token: str) -> AsyncGenerator[bytes, None]:
-        """Events for one browser: `show` with HTML, `leave` when the session has ended or the server stops.
+        """Events for one browser: `show` with HTML, `leave` when the session has ended: the page is loaded again then.
+
+        A server that stops just ends it: the browser asks again until there is one.
 
         Args:
             token: of the session; "" for one that needs none.
@@ -107,9 +111,9 @@ class Live:
                 except TimeoutError:
                     alive = time.monotonic()
                     if token and await asyncio.to_thread(self._accounts.session, token, touch=False) is None:
-                        break
+                        yield LEAVE
+                        return
                     yield b": alive\n\n"
-            yield _event("leave", "")
         finally:
             self.streams -= 1
             del watch.readers[changed]

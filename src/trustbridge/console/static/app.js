@@ -36,7 +36,7 @@ document.addEventListener("submit", (event) => {
   }
 });
 
-// The server stops, or the session has ended: the page as it is then tells.
+// The session has ended: loaded again, the page asks to sign in.
 document.addEventListener("htmx:sseClose", (event) => {
-  if (event.detail.type === "sseMessage" || event.detail.type === "message") setTimeout(() => location.reload(), 3000);
+  if (event.detail.type === "message") location.reload();
 });
