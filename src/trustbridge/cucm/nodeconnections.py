@@ -9,6 +9,7 @@ left out on purpose: no redirect is followed, nothing of the environment is read
 from __future__ import annotations
 
 import asyncio
+import select
 import ssl
 from collections.abc import Callable, Mapping
 from typing import Final, cast
@@ -118,6 +119,22 @@ class _Connection(asyncio.Protocol):
         finally:
             self._waiting = None
 
+    @property
+    def stands(self) -> bool:
+        """Whether it can be used once more.
+
+        What nobody has asked for is its end, which the loop may not have read yet. A change of the cluster is sent
+        once: sent into a connection that is over, nobody would know what became of it.
+        """
+        if self.over is not None or self._transport is None:
+            return False
+        socket = self._transport.get_extra_info("socket")
+        if socket is None:
+            return False
+        waiting = select.poll()
+        waiting.register(socket.fileno(), select.POLLIN)
+        return not waiting.poll(0)
+
     def abort(self) -> None:
         """Cut it off."""
         if self._transport is not None:
@@ -219,8 +236,9 @@ class NodeConnections:
     def _kept(self) -> _Connection | None:
         while self._free:
             connection = self._free.pop()
-            if connection.over is None:
+            if connection.stands:
                 return connection
+            connection.abort()
         return None
 
     async def _made(self) -> _Connection:
