@@ -186,7 +186,14 @@ def test_from_the_check_to_the_report(site: Night, url: str, tmp_path: Path, mon
     page = tmp_path / "report.html"
     report = did("report", "night", "--html", str(page))
     text = page.read_text("utf-8")
-    for words in ("wave-2 Krakow", "option 150", "rolled back", *old, *new):
+    for words in (
+        "wave-2 Krakow",
+        "option 150",
+        "rolled back",
+        *old,
+        *new,
+        "trustbridge devices undo source destination",
+    ):
         assert words in text
     counted = Counter(phone["state"] for phone in report["phones"])
     assert counted == states(back)

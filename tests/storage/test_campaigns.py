@@ -301,3 +301,15 @@ def test_a_page_of_phones(engine: Engine) -> None:
     assert work.some_phones(campaign.id, predicted=("moves",))[1] == 0
     work.foretold("move", {names[3]: ("strands", "TB102"), "SEPFFFFFFFFFFFF": ("moves", "")}, now=NOW)
     assert [phone.predicted_why for phone in work.some_phones(campaign.id, predicted=("strands",))[0]] == ["TB102"]
+
+
+def test_phones_that_were_created_for_the_move_are_in_the_journal(engine: Engine) -> None:
+    work = CampaignWork(engine, "test")
+    campaign = planned(work, "move", 2)
+    first, second = (phone.name for phone in work.phones(campaign.id))
+    for _ in range(2):  # begun again, nothing is written again
+        work.begin("move", option150="destination", now=NOW, created=[second, "SEP999999999999"])
+    entries = [entry for entry in work.journal(campaign.id) if entry.event == "device"]
+    assert [(entry.phone, entry.after) for entry in entries] == [(second, "created")]
+    assert "destination" in entries[0].reason
+    assert first not in {entry.phone for entry in entries}

@@ -68,7 +68,9 @@ def start(
     Exit code 1 when phones failed.
     """
     from trustbridge.cli import migratework
+    from trustbridge.cli.opened import state_folder
     from trustbridge.migration.campaignacts import says_option150
+    from trustbridge.migration.devicesrecord import created_phones
     from trustbridge.storage.models import CampaignState
 
     with campaigns_at_hand() as campaigns:
@@ -78,7 +80,12 @@ def start(
             says_option150(campaign, campaign.destination, scopes=scopes, done=option150_done)
             if checking:
                 migratework.checked(campaign.source, campaign.destination, accept or (), quiet=as_json)
-        campaigns.begin(name, option150="" if scopes else campaign.destination, now=_now())
+        campaigns.begin(
+            name,
+            option150="" if scopes else campaign.destination,
+            now=_now(),
+            created=created_phones(state_folder(), campaign.source, campaign.destination),
+        )
         _work(campaigns, name, kea_password_file, as_json)
 
 

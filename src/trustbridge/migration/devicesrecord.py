@@ -162,3 +162,14 @@ class DevicesRecord:
             finally:
                 os.close(descriptor)
         self._take(event)
+
+
+def created_phones(state: Path, source: str, destination: str) -> list[str]:
+    """Phones of one cluster that were created at another, and are there still as far as the record knows.
+
+    Raises:
+        SettingsError: the record can't be read.
+    """
+    record = DevicesRecord(state, source, destination)
+    record.read()
+    return record.in_state(State.CREATED)

@@ -176,11 +176,12 @@ class Campaigns(CampaignJournal):
             words = ", ".join(f"{count} {what}" for what, count in sorted(counts.items()))
             self.note(session, campaign.id, now, "predicted", after=campaign.state, reason=words)
 
-    def begin(self, name: str, *, option150: str, now: datetime) -> CampaignRecord:
+    def begin(self, name: str, *, option150: str, now: datetime, created: Collection[str] = ()) -> CampaignRecord:
         """Let a planned campaign run, and claim its phones; one that runs already stays so.
 
         Args:
             option150: the cluster that option 150 names already, as somebody says; "" where the campaign sees to it.
+            created: phones that were created at the destination for the move, whichever campaign they are in.
 
         Raises:
             NotNow: it is paused, halted or finished; or a phone is in another campaign that was begun.
@@ -196,6 +197,10 @@ class Campaigns(CampaignJournal):
                 self.claim(session, campaign, None)
                 campaign.option150 = option150
                 self.turn(session, campaign, CampaignState.RUNNING, _said_of_option150(option150), now)
+                mine = session.scalars(select(CampaignPhone.name).where(CampaignPhone.campaign_id == campaign.id))
+                for phone in sorted(set(mine) & set(created)):
+                    reason = f"it was created at {campaign.destination} beforehand, by trustbridge devices"
+                    self.note(session, campaign.id, now, "device", phone=phone, after="created", reason=reason)
             return CampaignRecord.of(campaign)
 
     def pause(self, name: str, *, reason: str, now: datetime) -> CampaignRecord:
