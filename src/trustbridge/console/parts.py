@@ -9,11 +9,26 @@ from types import ModuleType
 from typing import Final
 
 from trustbridge.console.api import audit as audit_api
+from trustbridge.console.api import bulk as bulk_api
+from trustbridge.console.api import bulkexchange as bulkexchange_api
 from trustbridge.console.api import campaigns as campaigns_api
 from trustbridge.console.api import jobs as jobs_api
 from trustbridge.console.api import me, schema, tokens
 from trustbridge.console.api import users as users_api
-from trustbridge.console.routes import account, audit, jobs, live, overview, plain, sign, users
+from trustbridge.console.routes import (
+    account,
+    audit,
+    certificates,
+    clusteredit,
+    clusters,
+    jobs,
+    live,
+    overview,
+    plain,
+    sign,
+    trust,
+    users,
+)
 
 #: Pages, wherever they are.
 PAGES: Final[tuple[ModuleType, ...]] = (
@@ -25,6 +40,12 @@ PAGES: Final[tuple[ModuleType, ...]] = (
     jobs,
     live,
     plain,
+    bulkexchange,
+    bulk,
+    clusters,
+    clusteredit,
+    certificates,
+    trust,
 )
 #: The JSON API, under `PREFIX`.
 API: Final[tuple[ModuleType, ...]] = (
@@ -34,6 +55,8 @@ API: Final[tuple[ModuleType, ...]] = (
     audit_api,
     jobs_api,
     campaigns_api,
+    bulk_api,
+    bulkexchange_api,
     schema,
 )
 PREFIX: Final = "/api/v1"
