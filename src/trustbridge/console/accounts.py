@@ -236,10 +236,6 @@ class Setup:
         """Whether there is nobody yet."""
         return self._accounts.people.none_yet()
 
-    def right(self, token: str) -> bool:
-        """Whether it is the token, and there is nobody yet."""
-        return secrets.compare_digest(token.encode("utf-8", "replace"), self.token.encode()) and self.wanted()
-
     def first(self, token: str, name: str, password: str) -> PersonRecord:
         """Make the first administrator.
 
@@ -248,9 +244,9 @@ class Setup:
             NotNow: there is somebody already.
             SettingsError: name or password won't do.
         """
-        if not self.wanted():
-            raise NotNow(plain("the console is set up already: it has users"), plain("Sign in."))
-        if not self.right(token):
+        if not secrets.compare_digest(token.encode("utf-8", "replace"), self.token.encode()):
+            if not self.wanted():
+                raise NotNow(plain("the console is set up already: it has users"), plain("Sign in."))
             raise NotLetIn(
                 plain("this is not the set-up token"),
                 plain("trustbridge serve printed it; each start makes a new one."),

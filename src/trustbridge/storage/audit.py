@@ -89,11 +89,11 @@ class Audit:
             session.add(
                 AuditEntry(
                     at=entry.at,
-                    who=entry.who[:63],
+                    who=_plain(entry.who)[:63],
                     token=entry.token[:63],
                     address=entry.address[:64],
                     action=entry.action[:64],
-                    object=entry.object.replace("\x00", "")[:255],
+                    object=_plain(entry.object)[:255],
                     outcome=entry.outcome,
                     details=dict(entry.details),
                 )
@@ -126,17 +126,21 @@ def _filtered(query: Select[Any], wanted: AuditFilter) -> Select[AuditEntry]:
         (AuditEntry.outcome, wanted.outcome),
     ):
         if value:
-            query = query.where(column == value)
-    if wanted.text:
+            query = query.where(column == _plain(value))
+    if text := _plain(wanted.text):
         query = query.where(
-            AuditEntry.action.icontains(wanted.text, autoescape=True)
-            | AuditEntry.object.icontains(wanted.text, autoescape=True)
+            AuditEntry.action.icontains(text, autoescape=True) | AuditEntry.object.icontains(text, autoescape=True)
         )
     if wanted.since is not None:
         query = query.where(AuditEntry.at >= wanted.since)
     if wanted.until is not None:
         query = query.where(AuditEntry.at < wanted.until)
     return query
+
+
+def _plain(text: str) -> str:
+    """Without the one character that PostgreSQL does not keep."""
+    return text.replace("\x00", "")
 
 
 def _record(row: AuditEntry) -> AuditRecord:
