@@ -12,7 +12,7 @@ from argon2 import extract_parameters
 from argon2.low_level import Type
 from hypothesis import given
 from hypothesis import strategies as st
-from sqlalchemy import Engine, text
+from sqlalchemy import Engine, inspect, text
 from tests.console.desks import CHEAP, HERE, PASSWORD, Browser, Clock, SignIn, token_of
 
 from trustbridge.console.accounts import HASHING, OF_ADDRESS, OF_NAME, Accounts, NotLetIn
@@ -394,5 +394,5 @@ def test_no_secret_is_in_the_audit_the_database_or_the_log(
 def _all(engine: Engine) -> str:
     """Every table, as text."""
     with engine.connect() as connection:
-        names = connection.execute(text("SELECT name FROM sqlite_master WHERE type = 'table'")).scalars().all()
-        return str([connection.execute(text(f"SELECT * FROM {name}")).all() for name in names])
+        names = inspect(connection).get_table_names()
+        return str([connection.execute(text(f'SELECT * FROM "{name}"')).all() for name in names])
