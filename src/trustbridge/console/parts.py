@@ -18,6 +18,8 @@ from trustbridge.console.api import users as users_api
 from trustbridge.console.routes import (
     account,
     audit,
+    bulk,
+    bulkexchange,
     certificates,
     clusteredit,
     clusters,
