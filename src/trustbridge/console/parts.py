@@ -12,8 +12,10 @@ from trustbridge.console.api import audit as audit_api
 from trustbridge.console.api import bulk as bulk_api
 from trustbridge.console.api import bulkexchange as bulkexchange_api
 from trustbridge.console.api import campaigns as campaigns_api
+from trustbridge.console.api import clusters as clusters_api
 from trustbridge.console.api import jobs as jobs_api
 from trustbridge.console.api import me, schema, tokens
+from trustbridge.console.api import trust as trust_api
 from trustbridge.console.api import users as users_api
 from trustbridge.console.routes import (
     account,
@@ -57,6 +59,8 @@ API: Final[tuple[ModuleType, ...]] = (
     audit_api,
     jobs_api,
     campaigns_api,
+    clusters_api,
+    trust_api,
     bulk_api,
     bulkexchange_api,
     schema,
