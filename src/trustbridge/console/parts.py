@@ -12,9 +12,12 @@ from trustbridge.console.api import audit as audit_api
 from trustbridge.console.api import bulk as bulk_api
 from trustbridge.console.api import bulkexchange as bulkexchange_api
 from trustbridge.console.api import campaigns as campaigns_api
+from trustbridge.console.api import campaignsacts as campaignsacts_api
+from trustbridge.console.api import check as check_api
 from trustbridge.console.api import clusters as clusters_api
 from trustbridge.console.api import jobs as jobs_api
 from trustbridge.console.api import me, schema, tokens
+from trustbridge.console.api import phones as phones_api
 from trustbridge.console.api import trust as trust_api
 from trustbridge.console.api import users as users_api
 from trustbridge.console.routes import (
@@ -22,13 +25,22 @@ from trustbridge.console.routes import (
     audit,
     bulk,
     bulkexchange,
+    campaigns,
+    campaignsacts,
+    campaignsphones,
+    campaignsplan,
+    campaignsreport,
     certificates,
+    check,
     clusteredit,
     clusters,
+    findings,
     jobs,
     live,
     overview,
+    phones,
     plain,
+    predict,
     sign,
     trust,
     users,
@@ -50,6 +62,16 @@ PAGES: Final[tuple[ModuleType, ...]] = (
     clusteredit,
     certificates,
     trust,
+    # Before `campaigns`: no campaign is called so.
+    campaignsplan,
+    campaigns,
+    campaignsacts,
+    campaignsphones,
+    campaignsreport,
+    phones,
+    check,
+    predict,
+    findings,
 )
 #: The JSON API, under `PREFIX`.
 API: Final[tuple[ModuleType, ...]] = (
@@ -58,7 +80,10 @@ API: Final[tuple[ModuleType, ...]] = (
     users_api,
     audit_api,
     jobs_api,
+    campaignsacts_api,
     campaigns_api,
+    phones_api,
+    check_api,
     clusters_api,
     trust_api,
     bulk_api,

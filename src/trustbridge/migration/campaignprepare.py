@@ -196,6 +196,8 @@ def check_name(name: str) -> None:
     """
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,62}", name):
         raise SettingsError(f"{name!r} can't be a campaign's name", "It has letters, digits, -, _ and dots.")
+    if name in ("new", "plans"):
+        raise SettingsError(f"{name} can't be a campaign's name: pages of the console are called so")
 
 
 def meant(wish: Wish) -> Meant:

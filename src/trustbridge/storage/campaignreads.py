@@ -81,6 +81,12 @@ class CampaignReads:
         with self.reading() as session:
             return wave_records(session, campaign_id)
 
+    def wave_names(self, campaign_id: int) -> list[str]:
+        """Names of a campaign's waves, in their order."""
+        query = select(Wave.name).where(Wave.campaign_id == campaign_id).order_by(Wave.position)
+        with self.reading() as session:
+            return list(session.scalars(query))
+
     def phones(self, campaign_id: int) -> list[PhoneRecord]:
         """All phones of a campaign, wave by wave."""
         query = (
@@ -91,6 +97,17 @@ class CampaignReads:
         )
         with self.reading() as session:
             return [PhoneRecord.of(phone, wave) for phone, wave in session.execute(query)]
+
+    def phone(self, campaign_id: int, name: str) -> PhoneRecord | None:
+        """A phone of a campaign; None where it has none of that name."""
+        query = (
+            select(CampaignPhone, Wave)
+            .join(Wave, Wave.id == CampaignPhone.wave_id)
+            .where(CampaignPhone.campaign_id == campaign_id, CampaignPhone.name == name)
+        )
+        with self.reading() as session:
+            found = session.execute(query).first()
+            return None if found is None else PhoneRecord.of(*found)
 
     def some_phones(
         self,
@@ -148,14 +165,18 @@ class CampaignReads:
                 return found, numbers[0][1]
             return found, session.scalar(select(func.count(CampaignPhone.id)).where(*meant)) or 0
 
-    def journal(self, campaign_id: int, *, phone: str | None = None, last: int | None = None) -> list[JournalRecord]:
+    def journal(
+        self, campaign_id: int, *, phone: str | None = None, last: int | None = None, before: int | None = None
+    ) -> list[JournalRecord]:
         """The journal of a campaign, oldest first.
 
         Args:
             phone: only entries about this one.
-            last: only the newest so many.
+            last: only the newest so many; `before`: of those older than the one of this id.
         """
         query = select(JournalEntry).where(JournalEntry.campaign_id == campaign_id)
+        if before is not None:
+            query = query.where(JournalEntry.id < before)
         if phone is not None:
             query = query.where(JournalEntry.phone == phone)
         query = query.order_by(JournalEntry.id.desc())
@@ -168,6 +189,12 @@ class CampaignReads:
         """DHCP scopes whose option 150 a campaign changes."""
         with self.reading() as session:
             return scope_records(session, campaign_id)
+
+    def predictions(self, campaign_id: int) -> dict[str, int]:
+        """Phones of a campaign by what was foretold of them last; "" for those of which nothing was."""
+        query = select(CampaignPhone.predicted, func.count()).where(CampaignPhone.campaign_id == campaign_id)
+        with self.reading() as session:
+            return dict(session.execute(query.group_by(CampaignPhone.predicted)).all())
 
     def clusters(self) -> list[ClusterRecord]:
         """Clusters as they were seen last, by name."""

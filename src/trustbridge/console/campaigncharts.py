@@ -1,0 +1,93 @@
+"""The charts of a campaign's page: the report's, in the reader's language and zone."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Final
+from zoneinfo import ZoneInfo
+
+from markupsafe import Markup
+
+from trustbridge.console import words
+from trustbridge.console.campaignlook import CampaignSeen
+from trustbridge.console.words import _
+from trustbridge.errors import SettingsError
+from trustbridge.migration import charts
+from trustbridge.migration.campaignwindows import Window
+from trustbridge.migration.reportpage import KIND
+from trustbridge.migration.reportvalues import GROUPS, Group
+from trustbridge.storage.campaignrecords import WaveRecord
+
+#: Waves that have not begun and that the timeline names, too; and waves at the most.
+_NEXT: Final = 3
+_ROWS: Final = 60
+
+
+def _plain(text: Markup) -> str:
+    """`charts` escapes itself."""
+    return text.unescape()
+
+
+def _local(at: datetime) -> datetime:
+    """Charts write the time of UTC: what the clock of the reader shows, as if it were that."""
+    return at.astimezone(ZoneInfo(words.reader().zone)).replace(tzinfo=UTC)
+
+
+def over_time(seen: CampaignSeen) -> Markup:
+    """Phones by state over time; "" where there is nothing to draw yet."""
+    if not seen.curve:
+        return Markup("")
+    points = list(seen.curve)
+    layers = [
+        charts.Layer(_plain(_(group)), KIND[group], [point.counts[place] for point in points])
+        for place, group in enumerate(Group)
+    ]
+    now = ", ".join(f"{words.number(count)} {_plain(_(group))}" for group, count in seen.groups.items())
+    told = _plain(_("Phones by state, stacked. Now: %(counts)s.", counts=now))
+    moments = [_local(point.at) for point in points]
+    return _drawn(charts.stacked("over-time", _plain(_("Phones by state over time")), told, moments, layers))
+
+
+def timeline(seen: CampaignSeen) -> Markup:
+    """Waves over time; "" where none has begun."""
+    begun = [wave for wave in seen.waves if wave.opened_at is not None]
+    if not begun:
+        return Markup("")
+    last = max([point.at for point in seen.curve or ()] + [wave.closed_at or wave.opened_at for wave in begun])  # type: ignore[type-var]  # all of them were opened
+    assert last is not None
+    shown = begun[-_ROWS:] + [wave for wave in seen.waves if wave.opened_at is None][:_NEXT]
+    first = next(wave.opened_at for wave in shown if wave.opened_at is not None)
+    rows = [
+        charts.Row(
+            wave.name,
+            _note(wave),
+            None if wave.opened_at is None else (_local(wave.opened_at), _local(wave.closed_at or max(last, first))),
+            tuple((_local(a), _local(b)) for text in wave.windows for a, b in _spans(text, first, last)),
+            open=wave.closed_at is None,
+        )
+        for wave in shown
+    ]
+    told = _plain(
+        _("%(begun)s of %(all)s waves have begun. The table says the same.", begun=len(begun), all=len(seen.waves))
+    )
+    return _drawn(charts.timeline("waves-chart", _plain(_("Waves over time")), told, rows))
+
+
+def _note(wave: WaveRecord) -> str:
+    if wave.opened_at is None:
+        return _plain(_("not begun"))
+    done = sum(count for state, count in wave.states.items() if GROUPS.get(state) in (Group.MOVED, Group.UNPROVEN))
+    failed = sum(count for state, count in wave.states.items() if GROUPS.get(state) is Group.FAILED)
+    of = _plain(_("%(done)s of %(all)s", done=done, all=wave.size))
+    return f"{of}, {failed} {_plain(_('failed'))}" if failed else of
+
+
+def _spans(text: str, begin: datetime, end: datetime) -> tuple[tuple[datetime, datetime], ...]:
+    try:
+        return tuple(Window.parse(text).spans(begin, end))
+    except SettingsError:  # of another version, or a zone that this machine does not know: the text is in the table
+        return ()
+
+
+def _drawn(picture: str) -> Markup:
+    return Markup(picture)  # noqa: S704  `charts` escapes what it is given
