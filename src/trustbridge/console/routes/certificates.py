@@ -57,6 +57,7 @@ def certificates(request: Request, desk: DeskHere, who: Viewer) -> Response:
     return page(
         request,
         "clusters/certificates",
+        path="/clusters",
         entry=None,
         clusters=list(readings),
         nodes=[],

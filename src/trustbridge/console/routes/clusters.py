@@ -96,9 +96,8 @@ def clusters(request: Request, desk: DeskHere, who: Viewer) -> Response:
 @router.get("/clusters/{name}")
 def cluster(request: Request, desk: DeskHere, who: Viewer, name: str) -> Response:
     tested = clusterwork.last_job(desk, clusterwork.TEST, name)
-    return cluster_page(
-        request, desk, name, "cluster", "", tested=tested, of_interest=OF_INTEREST, seen=desk.campaigns.clusters()
-    )
+    seen = next((one for one in desk.campaigns.clusters() if one.name == name), None)
+    return cluster_page(request, desk, name, "cluster", "", tested=tested, of_interest=OF_INTEREST, seen=seen)
 
 
 @router.post("/clusters/read")

@@ -67,6 +67,7 @@ def trust(request: Request, desk: DeskHere, who: Viewer) -> Response:
     return page(
         request,
         "trust/list",
+        path="/clusters",
         names=names,
         chosen=[name for name in names if name in asked] or (names if len(names) == 2 else []),
         kept=sorted(kept, key=lambda one: one.at, reverse=True),
@@ -100,6 +101,7 @@ def matrix(request: Request, desk: DeskHere, who: Viewer, key: str) -> Response:
     return page(
         request,
         "trust/matrix",
+        path="/clusters",
         key=key,
         names=key.split("+"),
         matrix=Matrix(key, value) if value is not None else None,
