@@ -16,21 +16,22 @@ bookkeeping under 20 % of the protocol work. Peer: the move without a campaign.
 from __future__ import annotations
 
 import argparse
-import asyncio
 import collections
 import cProfile
 import itertools
 import os
 import shutil
+import signal
 import tempfile
 import time
-from collections.abc import Callable, Coroutine, Generator
-from contextlib import AsyncExitStack
-from contextvars import ContextVar
+from collections.abc import Callable, Iterator
+from contextlib import AsyncExitStack, contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
+from sqlalchemy import Engine
 from tests.lab import large
 
 from bench import campaignlab
@@ -39,7 +40,6 @@ from trustbridge import eventloop
 from trustbridge.cucm.cluster import Cluster
 from trustbridge.cucm.credentials import Credentials, Secret
 from trustbridge.cucm.model import ClusterEntry
-from trustbridge.migration import campaignrun
 from trustbridge.migration.campaignphone import PhoneState, Terms
 from trustbridge.migration.campaignplan import CampaignSettings, Limits
 from trustbridge.migration.campaignrun import Watcher, Worker
@@ -58,128 +58,83 @@ NAME = "bench"
 
 # What the worker's process spends its time on.
 
+#: By the innermost function on the stack that stands in one of these files, what is being done.
+_PARTS = (
+    ("cucm/phone", "phones' pages"),
+    ("cucm/ris.py", "RisPort70"),
+    ("cucm/axl", "resets by AXL"),
+    ("cucm/clusterwrites.py", "resets by AXL"),
+    ("cucm/nodeconnections.py", "connections for AXL and RisPort70"),
+    ("migration/campaignsteps.py", "deciding"),
+    ("migration/campaignphone.py", "deciding"),
+    ("storage/", "database"),
+    ("migration/campaignsite.py", "looking: what is left"),
+    ("migration/campaignrun.py", "the worker itself"),
+)
+#: Seconds of processor between two looks.
+_TICK = 0.004
+
 
 class Meter:
-    """Processor seconds of this process, by what they are spent on: coroutines by their context, threads by theirs."""
+    """Processor seconds of this process by what they are spent on: looks at the stack of its first thread, at intervals
+    of processor time. What runs in threads is the database alone, and is measured."""
 
     def __init__(self) -> None:
-        self.used: dict[str, float] = collections.defaultdict(float)
-        self._what: ContextVar[str] = ContextVar("what", default="the worker itself")
-        self._mark = 0.0
+        self.looks: collections.Counter[str] = collections.Counter()
+        self.threads = 0.0
 
-    def _settle(self) -> None:
-        now = time.thread_time()
-        self.used[self._what.get()] += now - self._mark
-        self._mark = now
+    def _look(self, _number: int, frame: FrameType | None) -> None:
+        while frame is not None:
+            name = frame.f_code.co_filename
+            for part, what in _PARTS:
+                if f"/trustbridge/{part}" in name:
+                    self.looks[what] += 1
+                    return
+            frame = frame.f_back
+        self.looks[_REST] += 1
 
-    def sorted(self) -> list[tuple[str, float]]:
-        """All of it, the largest first."""
-        return sorted(self.used.items(), key=lambda item: -item[1])
+    @contextmanager
+    def looking(self) -> Iterator[None]:
+        """For as long as the context."""
+        signal.signal(signal.SIGPROF, self._look)
+        signal.setitimer(signal.ITIMER_PROF, _TICK, _TICK)
+        try:
+            yield
+        finally:
+            signal.setitimer(signal.ITIMER_PROF, 0)
+            signal.signal(signal.SIGPROF, signal.SIG_IGN)
 
-    def install(self, loop: asyncio.AbstractEventLoop) -> None:
-        """Count every task of a loop."""
-        meter = self
+    def parts(self, total: float) -> list[tuple[str, float]]:
+        """All of `total` seconds, the largest part first. While a thread is at work, the first one mostly waits."""
+        count = max(1, self.looks.total())
+        found = {what: total * looks / count for what, looks in self.looks.items()}
+        found["database"] = found.get("database", 0.0) + self.threads
+        found[_REST] = max(0.0, found.get(_REST, 0.0) - self.threads)
+        return sorted(found.items(), key=lambda item: -item[1])
 
-        class Counted(Coroutine[Any, Any, Any]):
-            def __init__(self, work: Coroutine[Any, Any, Any]) -> None:
-                self._work = work
 
-            def send(self, value: Any) -> Any:
-                meter._mark = time.thread_time()
-                try:
-                    return self._work.send(value)
-                finally:
-                    meter._settle()
+_REST = "event loop, TLS, start"
 
-            def throw(self, *error: Any) -> Any:
-                meter._mark = time.thread_time()
-                try:
-                    return self._work.throw(*error)
-                finally:
-                    meter._settle()
 
-            def close(self) -> None:
-                self._work.close()
+class CountedWork(CampaignWork):
+    """The repository, with the time of its threads counted."""
 
-            def __await__(self) -> Generator[Any, Any, Any]:
-                return self._work.__await__()
+    def __init__(self, meter: Meter, engine: Engine, by: str) -> None:
+        super().__init__(engine, by)
+        names = ("get", "waves", "lease", "advance", "request_resets", "open_wave", "close_waves", "finish", "left")
+        for name in (*names, "load", "scopes"):
+            setattr(self, name, self._counted(meter, getattr(self, name)))
 
-        def factory(where: asyncio.AbstractEventLoop, work: Any, **more: Any) -> asyncio.Task[Any]:
-            return asyncio.Task(Counted(work), loop=where, **more)
-
-        loop.set_task_factory(factory)
-
-    def coroutine(self, what: str, function: Callable[..., Any]) -> Callable[..., Any]:
-        """The same function, counted as this."""
-
-        async def counted(*arguments: Any, **more: Any) -> Any:
-            self._settle()
-            token = self._what.set(what)
-            try:
-                return await function(*arguments, **more)
-            finally:
-                self._settle()
-                self._what.reset(token)
-
-        return counted
-
-    def function(self, what: str, function: Callable[..., Any]) -> Callable[..., Any]:
-        """The same for a function that waits for nothing; called in the loop's thread."""
-
-        def counted(*arguments: Any, **more: Any) -> Any:
-            self._settle()
-            token = self._what.set(what)
-            try:
-                return function(*arguments, **more)
-            finally:
-                self._settle()
-                self._what.reset(token)
-
-        return counted
-
-    def threaded(self, what: str, function: Callable[..., Any]) -> Callable[..., Any]:
-        """The same for a function that runs in a thread of its own."""
-
+    @staticmethod
+    def _counted(meter: Meter, function: Callable[..., Any]) -> Callable[..., Any]:
         def counted(*arguments: Any, **more: Any) -> Any:
             began = time.thread_time()
             try:
                 return function(*arguments, **more)
             finally:
-                self.used[what] += time.thread_time() - began
+                meter.threads += time.thread_time() - began
 
         return counted
-
-
-class CountedWork(CampaignWork):
-    """The repository, with its time counted."""
-
-    def __init__(self, meter: Meter, *arguments: Any) -> None:
-        super().__init__(*arguments)
-        names = (
-            "get",
-            "waves",
-            "lease",
-            "advance",
-            "request_resets",
-            "open_wave",
-            "close_waves",
-            "finish",
-            "left",
-            "load",
-            "scopes",
-        )
-        for name in names:
-            setattr(self, name, meter.threaded("database", getattr(self, name)))
-
-
-def _count(meter: Meter) -> None:
-    """Have the parts of the worker counted. In this process alone, which runs nothing else."""
-    Cluster.registrations = meter.coroutine("RisPort70", Cluster.registrations)  # type: ignore[method-assign]
-    Cluster.reset_phones = meter.coroutine("resets by AXL", Cluster.reset_phones)  # type: ignore[method-assign]
-    Site._read = meter.coroutine("phones' pages", Site._read)  # type: ignore[method-assign]
-    Site.in_use = meter.coroutine("phones' pages: calls", Site.in_use)  # type: ignore[method-assign]
-    turn: Any = campaignrun._Round
-    turn._decide = meter.function("deciding", turn._decide)
 
 
 # The campaign.
@@ -216,8 +171,7 @@ def _plan(work: CampaignWork, names: list[tuple[str, str]], phone_port: int, opt
     work.begin(NAME, option150=DESTINATION, now=datetime.now(UTC))
 
 
-async def _run(access: dict[str, Any], state: Path, work: CampaignWork, meter: Meter) -> Rate:
-    meter.install(asyncio.get_running_loop())
+async def _run(access: dict[str, Any], state: Path, work: CampaignWork) -> Rate:
     async with AsyncExitStack() as stack:
         clusters = [
             await stack.enter_async_context(
@@ -248,13 +202,13 @@ def _campaign(lab: LabProcess, folder: Path, options: argparse.Namespace, bare: 
     began = time.perf_counter()
     _plan(work, phones, lab.access["phone_port"], options)
     print(f"  {time.perf_counter() - began:7.2f} s  to plan the campaign (not counted)", flush=True)
-    _count(meter)
     profile = cProfile.Profile() if "TRUSTBRIDGE_BENCH_PROFILE" in os.environ else None
     if profile is not None:
         lab.ask("profile", True)
         profile.enable()
     began, own, theirs = time.perf_counter(), _own_cpu(), lab.cpu()
-    rate = eventloop.run(_run(lab.access, folder / "state", work, meter))
+    with meter.looking():
+        rate = eventloop.run(_run(lab.access, folder / "state", work))
     seconds, own, theirs = time.perf_counter() - began, _own_cpu() - own, lab.cpu() - theirs
     if profile is not None:
         profile.disable()
@@ -268,7 +222,7 @@ def _campaign(lab: LabProcess, folder: Path, options: argparse.Namespace, bare: 
     print(f"  {seconds:7.2f} s  for {count} phones with a campaign: {count / seconds:.0f} phones a second")
     print(f"  where they are: {lab.ask('where')}; how they ended: {dict(rate.ends)}")
     print(f"  CPU a phone: {theirs * thousand:.2f} ms in the lab, {own * thousand:.2f} ms in the worker, of that")
-    for what, used in [*meter.sorted(), ("event loop, TLS, the rest", own - sum(meter.used.values()))]:
+    for what, used in meter.parts(own):
         print(f"    {used * thousand:6.3f} ms  {used * thousand / bare:5.1%} of the protocol work: {what}")
     print(f"    {answering:6.3f} ms  {answering / bare:5.1%}: the lab's side of pages, RisPort70 and AXL")
     print(f"  bookkeeping is {share:.0%} of the protocol work, the worker's own part {own * thousand / bare:.0%}")
@@ -291,17 +245,18 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--database", help="URL; SQLite in a folder of its own by default")
     parser.add_argument("--look", type=float, default=5.0, help="seconds from a reset to the first look")
     parser.add_argument("--under-way", type=int, default=3000, help="phones between reset and end, at the most")
+    parser.add_argument("--processes", type=int, default=1, help="of the lab's phones; 0 for the lab's own")
     parser.add_argument("--serve", type=Path, help=argparse.SUPPRESS)
     options = parser.parse_args(argv)
     openfiles.raise_limit()
     if options.serve is not None:
-        eventloop.run(campaignlab.serve(options.serve))
+        eventloop.run(campaignlab.serve(options.serve, options.processes))
         return 0
     folder = Path(tempfile.mkdtemp(prefix="trustbridge-bench-"))
     try:
         began = time.perf_counter()
         large.make(folder / "lab", campaignlab.definition(options.phones))
-        lab = LabProcess(folder / "lab")
+        lab = LabProcess(folder / "lab", options.processes)
         try:
             settled = lab.ask("settle")
             print(f"  {time.perf_counter() - began:7.2f} s  until {settled} phones are at the source (not counted)")

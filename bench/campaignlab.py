@@ -37,12 +37,12 @@ def definition(phones: int) -> LabDefinition:
     return large.definition(2, 2, releases=("11.5", "14"), phones=kinds)
 
 
-async def serve(folder: Path) -> None:
+async def serve(folder: Path, processes: int) -> None:
     """Run the lab in `folder`, after an exchange between its clusters, until standard input ends.
 
     A request is a line of JSON, `[verb, argument]`; so is each answer.
     """
-    async with Lab.open(folder).running() as lab:
+    async with Lab.open(folder).running(phone_processes=processes) as lab:
         await _exchange(lab)
         _say(_access(lab))
         loop = asyncio.get_running_loop()
@@ -116,8 +116,8 @@ class LabProcess:
         access: where it is and who may log in.
     """
 
-    def __init__(self, folder: Path) -> None:
-        command = [sys.executable, "-m", "bench.campaign", "--serve", str(folder)]
+    def __init__(self, folder: Path, processes: int) -> None:
+        command = [sys.executable, "-m", "bench.campaign", "--serve", str(folder), "--processes", str(processes)]
         self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
         self.access: dict[str, Any] = self._heard()
 
@@ -158,7 +158,8 @@ class LabProcess:
 
 
 def _family(pid: int) -> list[int]:
-    children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    # Of each of its threads: a child is that of the thread which began it.
+    children = [one for task in Path(f"/proc/{pid}/task").glob("*/children") for one in task.read_text().split()]
     return [pid, *(one for child in children for one in _family(int(child)))]
 
 

@@ -53,7 +53,7 @@ async def talk(host: str, port: int, data: bytes) -> bytes:
 
 
 def request(target: str = "/x", method: str = "GET") -> bytes:
-    return f"{method} {target} HTTP/1.1\r\nHost: phone\r\n\r\n".encode()
+    return f"{method} {target} HTTP/1.1\r\nHost: phone\r\nConnection: close\r\n\r\n".encode()
 
 
 @LOOPS
@@ -64,6 +64,18 @@ def test_the_local_address_tells_which_phone_was_asked(loop: Any) -> None:
     answers = served(work, loop)
     assert [answer.startswith(b"HTTP/1.1 200") for answer in answers] == [True, True]
     assert [answer.partition(b"\r\n\r\n")[2] for answer in answers] == [f"{ONE} /x".encode(), f"{OTHER} /x".encode()]
+
+
+@LOOPS
+def test_a_connection_is_kept_and_each_request_is_answered_in_its_turn(loop: Any) -> None:
+    async def work(port: int) -> bytes:
+        both = request("/a").replace(b"Connection: close\r\n", b"") + request("/b")
+        return await talk(ONE, port, both)
+
+    answer = served(work, loop)
+    assert answer.count(b"HTTP/1.1 200 OK") == 2
+    assert answer.index(f"{ONE} /a".encode()) < answer.index(f"{ONE} /b".encode())
+    assert answer.count(b"Connection: keep-alive") == answer.count(b"Connection: close") == 1
 
 
 def outside() -> str | None:

@@ -41,6 +41,9 @@ def test_a_settled_phone_is_as_one_that_has_booted(live: LiveLab) -> None:
         phone.registered_with = None
     live.boot()
     assert [state(live, phone) for phone in live.phones] == settled
+    for phone in live.phones:
+        words = [text for _, text in phone.status]
+        assert words[: len(words) // 2] == words[len(words) // 2 :]
 
 
 def test_settled_again_it_is_back_at_its_home(live: LiveLab) -> None:

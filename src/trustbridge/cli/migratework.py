@@ -84,6 +84,7 @@ async def _run(
     from trustbridge.cli.dhcpserver import opened_provider, passwords
     from trustbridge.cli.opened import opened
     from trustbridge.migration.campaignoption150 import Option150
+    from trustbridge.migration.campaignplan import CampaignSettings
     from trustbridge.migration.campaignrun import Watcher, Worker
     from trustbridge.migration.campaignsite import Site
 
@@ -112,6 +113,7 @@ async def _run(
                     clusters[campaign.source],
                     clusters[campaign.destination],
                     phone_port=phone_port,
+                    settle=CampaignSettings.from_json(campaign.settings).terms.settle,
                     noted=watcher.noted,
                 ) as site:
                     worker = Worker(campaigns, campaign.name, site, watcher=watcher, stop=stop, option150=option150)

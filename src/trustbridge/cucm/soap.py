@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Final
 
 from lxml import etree
@@ -104,7 +105,13 @@ async def exchange(
 
 def local(element: etree._Element) -> str:
     """The element's name without its namespace; "" for comments and the like."""
-    return element.tag.rpartition("}")[2] if isinstance(element.tag, str) else ""
+    tag = element.tag
+    return _local(tag) if isinstance(tag, str) else ""
+
+
+@lru_cache(maxsize=1024)
+def _local(tag: str) -> str:
+    return tag.rpartition("}")[2]
 
 
 def first(element: etree._Element, name: str) -> etree._Element | None:
@@ -130,4 +137,4 @@ def text(element: etree._Element, name: str) -> str:
 
 def fields(element: etree._Element) -> dict[str, str]:
     """Text of an element's children, by local name; "" for those that are empty or have children."""
-    return {local(one): (one.text or "").strip() for one in element if isinstance(one.tag, str)}
+    return {_local(tag): (one.text or "").strip() for one in element if isinstance(tag := one.tag, str)}

@@ -15,6 +15,7 @@ from trustbridge.errors import SettingsError
 from trustbridge.lab.cluster import Cluster, Device
 from trustbridge.lab.definition import FIRST_PHONE, LabDefinition, PhonesDefinition
 from trustbridge.lab.flash import FlashFolder
+from trustbridge.lab.fleetworkers import FleetWorkers
 from trustbridge.lab.phone import EXPIRES, LabPhone, PhoneIdentity, PhoneNetwork
 from trustbridge.lab.phonedetails import PhoneDetails
 from trustbridge.pki.issue import Organisation, locally_significant
@@ -123,6 +124,8 @@ class Fleet:
             self.phones[name] = phone
             self.homes[name] = kind.home
             self.by_address[address] = phone
+        #: Processes in which phones start; None where they do so in this one.
+        self.workers: FleetWorkers | None = None
         self._boots = asyncio.Semaphore(CONCURRENT_BOOTS)
         self._locks = {name: asyncio.Lock() for name in self.phones}
         self._booting: set[asyncio.Task[None]] = set()
@@ -150,7 +153,10 @@ class Fleet:
 
         async def one(phone: LabPhone) -> None:
             async with self._locks[phone.name], self._boots:
-                await phone.boot()
+                if self.workers is None:
+                    await phone.boot()
+                else:
+                    await phone.boot_elsewhere(self.workers.boot)
             if on_done is not None:
                 on_done(phone)
 
@@ -177,6 +183,9 @@ class Fleet:
         for task in stopping:
             task.cancel()
         await asyncio.gather(*stopping, return_exceptions=True)
+        if self.workers is not None:
+            await self.workers.stop()
+            self.workers = None
 
     async def keep_registered(self) -> None:
         """Renew registrations before they run out, for as long as the lab is up."""

@@ -36,6 +36,7 @@ from trustbridge.lab import founding
 from trustbridge.lab.cluster import Cluster
 from trustbridge.lab.definition import LabDefinition
 from trustbridge.lab.fleet import Fleet, create_phones
+from trustbridge.lab.fleetworkers import start_fleet_workers
 from trustbridge.lab.node import Node
 from trustbridge.lab.pageserver import start_pages
 from trustbridge.lab.phone import LabPhone, PhoneNetwork
@@ -204,11 +205,18 @@ class Lab:
                 _log.error("a service did not stop as it should", exc_info=result)
 
     @contextlib.asynccontextmanager
-    async def running(self) -> AsyncIterator[Lab]:
-        """Started for as long as the context lasts. Raises as `start` does."""
+    async def running(self, *, phone_processes: int = 0) -> AsyncIterator[Lab]:
+        """Started for as long as the context lasts. Raises as `start` does.
+
+        Args:
+            phone_processes: in which phones start, for labs of thousands; 0 for this one.
+        """
         with self.locked():
             await self.start()
             try:
+                if phone_processes:
+                    network = PhoneNetwork(self.definition.network.dhcp, self.ports)
+                    self.fleet.workers = await start_fleet_workers(phone_processes, self.folder / "phones", network)
                 yield self
             finally:
                 await self.stop()

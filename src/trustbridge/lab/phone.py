@@ -7,12 +7,13 @@ import logging
 import ssl
 import warnings
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
 from enum import StrEnum
 from functools import lru_cache
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from trustbridge.clients.ask import ask_tvs
 from trustbridge.clients.fetch import http_get, tftp_get
@@ -49,6 +50,9 @@ from trustbridge.trust.events import (
 from trustbridge.trust.installed import Installed
 from trustbridge.trust.models import PhoneModel
 from trustbridge.trust.phone import Phone as Procedure
+
+if TYPE_CHECKING:
+    from trustbridge.lab.fleetworkers import BootReport
 
 _log = logging.getLogger(__name__)
 
@@ -136,6 +140,8 @@ class LabPhone:
         self.call: Call | None = None
         #: Calls that ended because the phone was reset.
         self.calls_cut = 0
+        #: What its pages show of files in flash, each with the mark of the file it was made of.
+        self.shown: dict[Kept, tuple[object, Any]] = {}
         self._network = network
         self._clock = clock
         self._tls: TlsIdentity | None = None
@@ -191,12 +197,7 @@ class LabPhone:
 
         Whatever goes wrong is the phone's outcome, a full disk and a fault of this program included; nothing is raised.
         """
-        self.standing = Standing.BOOTING
-        self.transcript = []
-        # UNVERIFIED: a reset ends a call. A phone may also put the reset off until the call is over, as phones of
-        # Unified CM Express do; the lab shows what a campaign has to reckon with.
-        self.calls_cut += self.in_call
-        self.call = None
+        self._restart()
         try:
             self.outcome = await self._boot()
         except asyncio.CancelledError:
@@ -207,6 +208,31 @@ class LabPhone:
         self.registered_with = self.outcome.registered
         self.standing = Standing.REGISTERED if self.registered_with is not None else Standing.NOT_REGISTERED
         return self.outcome
+
+    def _restart(self) -> None:
+        self.standing = Standing.BOOTING
+        self.transcript = []
+        # UNVERIFIED: a reset ends a call. A phone may also put the reset off until the call is over, as phones of
+        # Unified CM Express do; the lab shows what a campaign has to reckon with.
+        self.calls_cut += self.in_call
+        self.call = None
+
+    async def boot_elsewhere(self, start: Callable[[LabPhone], Awaitable[BootReport]]) -> Outcome:
+        """As `boot`, in another process; see `fleetworkers`. Only that process writes its flash meanwhile."""
+        self._restart()
+        try:
+            report = await start(self)
+        except asyncio.CancelledError:
+            self.standing, self.outcome = Standing.OFF, None
+            raise
+        except TrustbridgeError as error:
+            self.standing, self.registered_with = Standing.NOT_REGISTERED, None
+            self.outcome = self._broken(error)
+            return self.outcome
+        self.standing, self.outcome, self.transcript = report.standing, report.outcome, list(report.transcript)
+        self.tftp_servers, self.registered_with = report.tftp_servers, report.registered_with
+        self.status.extend(report.status)
+        return report.outcome
 
     async def _boot(self) -> Outcome:
         await self._leave()
@@ -237,6 +263,13 @@ class LabPhone:
         self.flash.erase_trust()
         for kept, content in {**lists, Kept.CONFIGURATION: configuration}.items():
             self.flash.write(kept, content)
+        self.show("No Trust List Installed")
+        for kept in (Kept.CTL, Kept.ITL):
+            if kept in lists:
+                self.show("Trust List Updated")
+            elif kept is Kept.CTL:
+                self.show("File Not Found <CTLFile.tlv>")
+        self.show(f"{self.name}.cnf.xml{'.sgn' if lists else ''}")
         self.transcript, self.tftp_servers, self.registered_with = [], servers, target
         self.standing = Standing.REGISTERED
         updated = frozenset((*lists, Kept.CONFIGURATION))

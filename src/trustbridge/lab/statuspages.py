@@ -7,8 +7,10 @@ socket; the local address of a connection tells which phone was asked.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from functools import lru_cache
 from html import escape
+from typing import TypeVar
 from urllib.parse import parse_qs, urlsplit
 from xml.sax.saxutils import escape as escape_xml
 
@@ -20,6 +22,7 @@ from trustbridge.trust.events import Kept
 
 HTML, XML = "text/html; charset=utf-8", "text/xml; charset=utf-8"
 
+T = TypeVar("T")
 Rows = list[tuple[str, str]]
 
 
@@ -104,11 +107,29 @@ def _stream(phone: LabPhone, number: int) -> Rows:
 
 
 def _configuration(phone: LabPhone) -> Configuration | None:
-    content = phone.flash.kept(Kept.CONFIGURATION)
+    return _remembered(phone, Kept.CONFIGURATION, _parsed)
+
+
+def _parsed(content: bytes) -> Configuration | None:
     try:
-        return None if content is None else configurations.parse(content)
+        return configurations.parse(content)
     except InvalidInput:  # damaged in flash: the phone shows its pages as if it had none
         return None
+
+
+def _hash(content: bytes) -> str:
+    return hashlib.sha1(content).hexdigest().upper()  # noqa: S324 - as phones print it
+
+
+def _remembered(phone: LabPhone, kept: Kept, made: Callable[[bytes], T]) -> T | None:
+    """What is made of a file in flash; made again when it is another one. None without one."""
+    mark = phone.flash.mark(kept)
+    known = phone.shown.get(kept)
+    if known is None or known[0] != mark:
+        content = phone.flash.kept(kept)
+        known = phone.shown[kept] = (mark, None if content is None else made(content))
+    found: T | None = known[1]
+    return found
 
 
 def _device(phone: LabPhone) -> Rows:
@@ -129,9 +150,7 @@ def _network(phone: LabPhone, configuration: Configuration | None) -> Rows:
             rows.append((f"Unified CM {place}", f"{member.name}{' Active' if active else ''}"))
         rows += [(f"TVS {place}", str(server)) for place, server in enumerate(configuration.tvs, start=1)]
     for name in (Kept.CTL, Kept.ITL):
-        content = phone.flash.kept(name)
-        installed = "Not Installed" if content is None else hashlib.sha1(content).hexdigest().upper()  # noqa: S324 - as phones print it
-        rows.append((f"{name} File", installed))
+        rows.append((f"{name} File", _remembered(phone, name, _hash) or "Not Installed"))
     return rows
 
 
@@ -150,6 +169,7 @@ def _xml(root: str, rows: Iterable[tuple[str, str]]) -> tuple[str, bytes]:
     return XML, f'<?xml version="1.0" encoding="UTF-8"?>\n<{root}>{elements}</{root}>\n'.encode()
 
 
+@lru_cache(maxsize=256)
 def _tag(name: str) -> str:
     """`TFTP Server 1` as real phones' XML names it: `TFTPServer1`."""
     return "".join(character for character in name if character.isalnum())

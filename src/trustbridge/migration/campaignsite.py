@@ -28,6 +28,8 @@ _PATIENCE: Final = Patience(connect=3.0, answer=8.0)
 _CALL_PATIENCE: Final = 5.0
 #: How long the trust lists that clusters serve are taken to be the same.
 _LISTS_HOLD: Final = timedelta(minutes=5)
+#: Phones that are asked for along with others, though the other cluster may do: what they cost must stay small.
+_ALONG: Final = 200
 #: How long a phone that was reset may be nowhere, before its origin is asked as well; as `Terms.settle`.
 _SETTLE: Final = timedelta(seconds=60)
 #: Status messages that are kept of a page.
@@ -237,7 +239,7 @@ class Site:
             needed[one.main].append(one)
             (needed if both else useful)[1 - one.main].append(one)
         names = [
-            [*must, *may[: -len(must) % RIS_BATCH if must else RIS_BATCH]]
+            [*must, *may[: min(-len(must) % RIS_BATCH if must else RIS_BATCH, _ALONG)]]
             for must, may in zip(needed, useful, strict=True)
         ]
         await asyncio.gather(self._ask(0, names[0]), self._ask(1, names[1]))

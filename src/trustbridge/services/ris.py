@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Final, Protocol
+from xml.sax.saxutils import escape
 
 from lxml import etree
 
@@ -122,15 +123,16 @@ def answer_ris(request: etree._Element, backend: RisBackend, limits: RisLimits) 
     result = _below(returned, "SelectCmDeviceResult")
     _below(result, "TotalDevicesFound", str(len(given)))
     nodes = _below(result, "CmNodes")
+    by_node: dict[str, list[RisDevice]] = {}
+    for device in given:
+        by_node.setdefault(device.node, []).append(device)
     for node in backend.nodes:
-        here = [device for device in given if device.node == node]
+        here = by_node.get(node, [])
         item = _below(nodes, "item")
         _below(item, "ReturnCode", "Ok" if here else "NotFound")
         _below(item, "Name", node)
         _below(item, "NoChange", "false")
-        devices = _below(item, "CmDevices")
-        for device in here:
-            _write_device(_below(devices, "item"), device)
+        item.append(_devices(here))
     _below(returned, "StateInfo", "")
     return root
 
@@ -164,39 +166,40 @@ def _select(backend: RisBackend, criteria: etree._Element, *, wildcards: bool) -
     ]
 
 
-def _write_device(item: etree._Element, device: RisDevice) -> None:
-    for name, value in (
-        ("Name", device.name),
-        ("DirNumber", ""),
-        ("DeviceClass", "Phone"),
-        ("Model", str(device.model)),
-        ("Product", str(device.model)),
-        ("BoxProduct", "0"),
-        ("Httpd", "Yes"),
-        ("RegistrationAttempts", "0"),
-        ("IsCtiControllable", "true"),
-        ("LoginUserId", ""),
-        ("Status", device.status),
-        ("StatusReason", str(device.reason)),
-        ("PerfMonObject", "2"),
-        ("DChannel", "0"),
-        ("Description", device.description),
-        ("H323Trunk", ""),
-        ("TimeStamp", str(int(device.since.timestamp()))),
-        ("Protocol", "SIP"),
-        ("NumOfLines", "0"),
-        ("LinesStatus", ""),
-        ("ActiveLoadID", device.load),
-        ("InactiveLoadID", ""),
-        ("DownloadStatus", "Unknown"),
-        ("DownloadFailureReason", ""),
-        ("DownloadServer", ""),
-    ):
-        _below(item, name, value)
-    address = _below(_below(item, "IPAddress"), "item")
-    _below(address, "IP", device.address)
-    _below(address, "IPAddrType", "ipv4")
-    _below(address, "Attribute", "AdministrativeAndSignaling")
+#: A device in an answer. Written as text: a thousand of them, element by element, take a node's time for half a second.
+_DEVICE: Final = (
+    "<i:item><i:Name>{name}</i:Name><i:DirNumber/><i:DeviceClass>Phone</i:DeviceClass><i:Model>{model}</i:Model>"
+    "<i:Product>{model}</i:Product><i:BoxProduct>0</i:BoxProduct><i:Httpd>Yes</i:Httpd>"
+    "<i:RegistrationAttempts>0</i:RegistrationAttempts><i:IsCtiControllable>true</i:IsCtiControllable><i:LoginUserId/>"
+    "<i:Status>{status}</i:Status><i:StatusReason>{reason}</i:StatusReason><i:PerfMonObject>2</i:PerfMonObject>"
+    "<i:DChannel>0</i:DChannel><i:Description>{description}</i:Description><i:H323Trunk/>"
+    "<i:TimeStamp>{since}</i:TimeStamp><i:Protocol>SIP</i:Protocol><i:NumOfLines>0</i:NumOfLines><i:LinesStatus/>"
+    "<i:ActiveLoadID>{load}</i:ActiveLoadID><i:InactiveLoadID/><i:DownloadStatus>Unknown</i:DownloadStatus>"
+    "<i:DownloadFailureReason/><i:DownloadServer/><i:IPAddress><i:item><i:IP>{address}</i:IP>"
+    "<i:IPAddrType>ipv4</i:IPAddrType><i:Attribute>AdministrativeAndSignaling</i:Attribute></i:item></i:IPAddress>"
+    "</i:item>"
+)
+
+
+def _devices(devices: Sequence[RisDevice]) -> etree._Element:
+    items = "".join(
+        _DEVICE.format(
+            name=_text(device.name),
+            model=device.model,
+            status=_text(device.status),
+            reason=device.reason,
+            description=_text(device.description),
+            since=int(device.since.timestamp()),
+            load=_text(device.load),
+            address=_text(device.address),
+        )
+        for device in devices
+    )
+    return etree.fromstring(f'<i:CmDevices xmlns:i="{NAMESPACE}">{items}</i:CmDevices>')
+
+
+def _text(text: str) -> str:
+    return escape(xml_text(text))
 
 
 @dataclass(frozen=True, slots=True)

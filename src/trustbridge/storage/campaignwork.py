@@ -175,10 +175,15 @@ class CampaignWork(CampaignScopes):
             if not keep:
                 values |= {"lease_owner": None, "lease_until": None}
             updates.setdefault(tuple(sorted(values)), []).append(values)
-            record = after(ways[-1], now) if keep else replace(after(ways[-1], now), lease_owner=None, lease_until=None)
+            record = after(ways[-1], now)
             # What a person wants may have changed since the lease.
             wanted, again = mine[number]
-            done.append(replace(record, wanted=Direction(wanted), again=again and "again" not in values))
+            again = again and "again" not in values
+            if not keep:
+                record = replace(record, lease_owner=None, lease_until=None, wanted=Direction(wanted), again=again)
+            elif (wanted, again) != (record.wanted, record.again):
+                record = replace(record, wanted=Direction(wanted), again=again)
+            done.append(record)
         connection = session.connection()
         for columns, rows in updates.items():
             bound: dict[str, Any] = {name: bindparam(f"new_{name}") for name in columns if name != "key"}
