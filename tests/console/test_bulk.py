@@ -17,6 +17,7 @@ from tests.lab.prepared import LiveLab, Prepared, lab_definition, lighten, phone
 from trustbridge.console.bulk import BulkDesk, key_of
 from trustbridge.console.desk import Desk
 from trustbridge.cucm.access import HOST_KEYS
+from trustbridge.pki.units import Unit
 from trustbridge.storage.audit import AuditFilter, Outcome
 from trustbridge.storage.jobs import JobRecord
 from trustbridge.storage.models import JobState
@@ -151,7 +152,7 @@ def test_the_whole_procedure_by_its_pages(live: LiveLab, at: Desk, people: dict[
     page = viewer.sees("/bulk")
     assert "source_src-pub_tftp.p12" in page
     assert "destination_dst-sub1_tomcat.p12" in page
-    subject = live.destination.identities[("dst-pub", "CallManager")].certificate
+    subject = live.destination.identities[("dst-pub", Unit.CALLMANAGER)].certificate
     assert html.escape(subject.subject) in page
     assert f"{subject.serial:x}" in page
     assert offered(page) == set()
@@ -225,7 +226,7 @@ def test_a_wrong_password_of_the_server(live: LiveLab, at: Desk, people: dict[Ro
     assert "a wrong password" not in tested.text
     page = operator.sees("/bulk")
     assert offered(page) == set()
-    assert "can't work yet" in html.unescape(page)
+    assert "can't work until that is put right" in html.unescape(page)
     # A password is not sent to another server than the one it was given for.
     elsewhere = settings_of(live) | {"password": "", "host": "127.0.0.1"}
     answer = operator.send_form("/bulk/server", elsewhere)

@@ -43,10 +43,11 @@ RESTARTING: Final = (BulkType.TFTP, BulkType.CAPF)
 
 EXPORT, CONSOLIDATE, IMPORT = "export", "consolidate", "import"
 ACTIONS: Final = (EXPORT, CONSOLIDATE, IMPORT)
+#: What jobs are called: for all types, and for one.
 _TITLES: Final = {
-    EXPORT: N_("Export from %(cluster)s (%(type)s)"),
-    CONSOLIDATE: N_("Consolidate on %(cluster)s (%(type)s)"),
-    IMPORT: N_("Import into %(cluster)s (%(type)s)"),
+    EXPORT: (N_("Export from %(cluster)s, all types"), N_("Export from %(cluster)s, %(type)s")),
+    CONSOLIDATE: (N_("Consolidate on %(cluster)s, all types"), N_("Consolidate on %(cluster)s, %(type)s")),
+    IMPORT: (N_("Import into %(cluster)s, all types"), N_("Import into %(cluster)s, %(type)s")),
 }
 _COURSES: Final[Mapping[str, Callable[..., Awaitable[bulkcourse.Course]]]] = {
     EXPORT: bulkcourse.export,
@@ -229,7 +230,8 @@ class BulkDesk:
             raise NotNow(ready.why, ready.hint)
         chosen = None if len(types) > 1 else types
         work = partial(self._run, action, chosen)
-        return self._each(f"bulk-{action}", _TITLES[action], clusters, who, {"type": kind.lower()}, work)
+        title = _TITLES[action][0 if chosen is None else 1]
+        return self._each(f"bulk-{action}", title, clusters, who, {"type": kind.lower()}, work)
 
     def known(self, clusters: Sequence[str]) -> None:
         """That there are such clusters, and one at the least.

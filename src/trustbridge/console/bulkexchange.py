@@ -251,17 +251,17 @@ class ExchangeDesk:
                 found = await collect(opened, pairs, progress=told)
             return await asyncio.to_thread(lambda: prove(found, self._desk.now()).as_json())
 
-        return self._start(VERIFY, N_("Prove the trust between %(clusters)s"), clusters, who, work)
+        return self._start(VERIFY, N_("Prove the trust between %(clusters)s"), clusters, who, work, into=into or "")
 
     def job(self, number: int, *kinds: str) -> JobRecord | None:
         """A job of these kinds; None where there is none of that number."""
         found = self._desk.jobs.table.get(number)
         return found if found is not None and found.kind in kinds else None
 
-    def _start(self, kind: str, title: str, clusters: Sequence[str], who: str, work: Any) -> JobRecord:
+    def _start(self, kind: str, title: str, clusters: Sequence[str], who: str, work: Any, **more: str) -> JobRecord:
         names = sorted(clusters)
         key = f"{'exchange' if kind in (RUN, UNDO) else kind}:{','.join(names)}"[:200]
-        return self._desk.jobs.start(kind, title, who, work, values={"clusters": ", ".join(clusters)}, key=key)
+        return self._desk.jobs.start(kind, title, who, work, values={"clusters": ", ".join(clusters), **more}, key=key)
 
 
 @asynccontextmanager

@@ -21,7 +21,7 @@ from trustbridge.console.words import N_, _
 from trustbridge.errors import IdentityChanged, NotConfigured, NotNow, SettingsError, TrustbridgeError
 from trustbridge.exchange.askingpins import UnknownHostKey
 from trustbridge.exchange.probe import Probed
-from trustbridge.migration.bulklook import Kind, SeenFile, strangers
+from trustbridge.migration.bulklook import strangers
 from trustbridge.pki.units import BulkType, bulk_types
 from trustbridge.storage.jobs import JobRecord
 
@@ -140,14 +140,9 @@ def _part(desk: Desk, seen: Seen, cluster: str, type: str) -> dict[str, Any]:
         "choices": {action: bulk.choices(action, seen) for action in ACTIONS},
         "verbs": VERBS,
         "ended": [one for one in bulk.jobs() if not one.running],
-        "count": _count,
+        "unconfirmed": isinstance(seen.problem, UnknownHostKey),
         "now": desk.now(),
     }
-
-
-def _count(file: SeenFile) -> str:
-    """How many certificates are inside; nothing for what is no bundle."""
-    return "" if file.certificates is None else str(len(file.certificates))
 
 
 def _names(desk: Desk) -> list[str]:
@@ -169,7 +164,6 @@ def _whole(
         "running": [one for one in bulk.jobs() if one.running],
         "strangers": strangers(seen.look, nodes) if seen.look is not None else (),
         "effects": EFFECTS,
-        "kinds": list(Kind),
         "records": ExchangeDesk(desk).records()[:5],
         **_part(desk, seen, cluster, type),
     }
