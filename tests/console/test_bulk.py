@@ -14,9 +14,12 @@ from tests.console.clusterlab import browsing, desk_in, know, passwords
 from tests.console.desks import Browser, token_of
 from tests.lab.prepared import LiveLab, Prepared, lab_definition, lighten, phones
 
+from trustbridge.console import bulk
 from trustbridge.console.bulk import BulkDesk, key_of
 from trustbridge.console.desk import Desk
 from trustbridge.cucm.access import HOST_KEYS
+from trustbridge.cucm.model import BulkLine
+from trustbridge.migration.bulkcourse import Course, ResultLine
 from trustbridge.pki.units import Unit
 from trustbridge.storage.audit import AuditFilter, Outcome
 from trustbridge.storage.jobs import JobRecord
@@ -255,6 +258,26 @@ def test_a_publisher_with_other_settings_says_so(live: LiveLab, at: Desk, people
     )
 
 
+def test_what_came_of_it_is_kept_where_it_failed(
+    live: LiveLab, at: Desk, people: dict[Role, Browser], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    operator = people[Role.OPERATOR]
+    set_up(at, operator, live)
+    said = (BulkLine("Successfully exported tomcat", True), BulkLine("Failed to export capf: <no>", False))
+
+    async def half(*_: object) -> Course:
+        return Course("source", said, (ResultLine("src-pub", "a_file.p12", came=2),))
+
+    monkeypatch.setitem(bulk._COURSES, "export", half)
+    assert operator.send_form("/bulk/export", {"clusters": "source", "type": "all"}).status_code == 303
+    job = ended(at, "source")
+    assert job.state is JobState.FAILED
+    assert "1 of 2 answers: Failed to export capf" in job.error
+    page = operator.sees("/bulk")
+    assert "a_file.p12" in page
+    assert "Failed to export capf: &lt;no&gt;" in page
+
+
 def test_another_host_key_is_refused_until_it_is_forgotten(
     live: LiveLab, at: Desk, people: dict[Role, Browser]
 ) -> None:
@@ -285,8 +308,6 @@ def test_another_host_key_is_refused_until_it_is_forgotten(
 def test_the_server_ends_in_the_middle_and_the_work_is_run_again(
     live: LiveLab, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from trustbridge.console import bulk
-
     with desk_in(tmp_path / "state") as desk:
         know(desk, live)
         with browsing(desk) as people:

@@ -7,14 +7,15 @@ reads a page while it is old has another look begun, which the page then shows b
 from __future__ import annotations
 
 import asyncio
+import itertools
 import logging
 import time
+import weakref
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any, Final
-from weakref import WeakKeyDictionary
 
 from trustbridge.console.desk import Desk
 from trustbridge.console.jobs import Told
@@ -83,13 +84,15 @@ class Seen:
 class BulkDesk:
     """What the console knows of bulk certificate management; one a desk: `BulkDesk.of(desk)`."""
 
-    _all: Final[WeakKeyDictionary[Desk, BulkDesk]] = WeakKeyDictionary()
+    _all: Final[weakref.WeakKeyDictionary[Desk, BulkDesk]] = weakref.WeakKeyDictionary()
 
     def __init__(self, desk: Desk) -> None:
-        self._desk = desk
+        # The other way round it would never go.
+        self._ref = weakref.ref(desk)
         self.servers = BulkServers(desk.state)
         self.seen = Seen(0, 0, None, None, 0.0)
         self._looking: asyncio.Task[Seen] | None = None
+        self._looks = itertools.count(1)
 
     @classmethod
     def of(cls, desk: Desk) -> BulkDesk:
@@ -97,6 +100,12 @@ class BulkDesk:
         if desk not in cls._all:
             cls._all[desk] = cls(desk)
         return cls._all[desk]
+
+    @property
+    def _desk(self) -> Desk:
+        desk = self._ref()
+        assert desk is not None  # requests and jobs have one
+        return desk
 
     def pins(self, confirmed: str = "") -> AskingPins:
         """The pinned host keys; a new one only if it is the confirmed one."""
@@ -132,7 +141,7 @@ class BulkDesk:
         return (await self._one_look()).look
 
     async def _one_look(self) -> Seen:
-        before, revision = self.seen, 0
+        number, before, revision = next(self._looks), self.seen, 0
         found, problem = None, None
         try:
             server = await asyncio.to_thread(self.servers.get)
@@ -146,8 +155,10 @@ class BulkDesk:
         except Exception as error:
             log.exception("the SFTP directory could not be looked at")
             problem = TrustbridgeError(f"trustbridge itself failed: {type(error).__name__}", "See the server's log.")
-        self.seen = Seen(self.seen.number + 1, revision, found, problem, time.monotonic())
-        return self.seen
+        seen = Seen(number, revision, found, problem, time.monotonic())
+        if number > self.seen.number:  # one that began later knows better
+            self.seen = seen
+        return seen
 
     def readiness(self, action: str, types: Sequence[BulkType], seen: Seen) -> Readiness:
         """Whether an action can work now, as far as can be seen."""
@@ -274,7 +285,6 @@ class BulkDesk:
         async with self._desk.opened([name]) as clusters:
             cluster: Cluster = clusters[name]
             course = await _COURSES[action](cluster, types, self.fresh, told)
-        await self.fresh()
         failed = course.failed
         if failed is not None:
             await asyncio.to_thread(self._fail, key_of(name), course.as_json(), failed)

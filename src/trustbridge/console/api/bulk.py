@@ -205,7 +205,7 @@ async def files(desk: DeskHere, who: Viewer, again: bool = False) -> Files:
     bulk = BulkDesk.of(desk)
     seen = await bulk.looked(again=again)
     if seen.problem is not None:
-        raise seen.problem
+        raise seen.problem.with_traceback(None)  # others are told of it, too
     if seen.look is None:
         raise NotConfigured("no SFTP server is set", "PUT /api/v1/bulk/server sets one.")
     ready = {action: bulk.readiness(action, tuple(BulkType), seen) for action in ACTIONS}

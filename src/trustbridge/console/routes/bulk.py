@@ -7,6 +7,7 @@ from typing import Annotated, Any, Final
 
 from fastapi import APIRouter, Form, Query, Request
 from fastapi.responses import Response
+from pydantic import StringConstraints
 from starlette.concurrency import run_in_threadpool
 
 from trustbridge.console import views
@@ -84,8 +85,8 @@ EFFECTS: Final = {
     IMPORT: N_("The other clusters' certificates are added to the trust stores of all nodes."),
 }
 
-Typed = Annotated[str, Form(max_length=300)]
-Several = Annotated[list[str], Form()]
+Typed = Annotated[str, Form(max_length=300, pattern=r"^[^\x00]*$")]
+Several = Annotated[list[Annotated[str, StringConstraints(max_length=300, pattern=r"^[^\x00]*$")]], Form()]
 Filter = Annotated[str, Query(max_length=300)]
 
 
@@ -230,9 +231,7 @@ def _port(text: str) -> int:
 
 
 @router.post("/bulk/server/test")
-async def probe_server(
-    request: Request, desk: DeskHere, who: Operator, fingerprint: Annotated[str, Form(max_length=200)] = ""
-) -> Response:
+async def probe_server(request: Request, desk: DeskHere, who: Operator, fingerprint: Typed = "") -> Response:
     """The answer itself shows what came of it."""
     bulk = BulkDesk.of(desk)
     server = await run_in_threadpool(bulk.servers.get)
