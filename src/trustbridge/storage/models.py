@@ -190,6 +190,7 @@ class CampaignPhone(Base):
     __table_args__ = (
         UniqueConstraint("campaign_id", "name"),
         Index(None, "campaign_id", "due_at"),
+        Index(None, "campaign_id", "kind"),
         Index(None, "wave_id", "kind"),
         Index(None, "campaign_id", "reset_at"),
         # Lists of phones are filtered, sorted and counted by this alone.

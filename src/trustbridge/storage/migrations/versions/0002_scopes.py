@@ -51,3 +51,5 @@ def upgrade() -> None:
     )
     for name, kind in (("tvs", sa.String(128)), ("predicted", sa.String(32)), ("predicted_why", sa.Text())):
         op.add_column("campaign_phone", sa.Column(name, kind, nullable=False, server_default=""))
+    # How many are under way is counted before each reset: not by reading all of a campaign's phones.
+    op.create_index("ix_campaign_phone_campaign_id_kind", "campaign_phone", ["campaign_id", "kind"])
