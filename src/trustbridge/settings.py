@@ -52,6 +52,9 @@ class Settings(BaseModel):
             "empty: campaigns.db in the state folder"
         ),
     ] = ""
+    console_url: Annotated[
+        str, Field(description="the console that `trustbridge remote` speaks to, such as https://console:8443")
+    ] = ""
     log_level: Annotated[
         Literal["debug", "info", "warning", "error"], Field(description="what is logged, to standard error")
     ] = "warning"

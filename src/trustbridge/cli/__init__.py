@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from trustbridge import __version__
-from trustbridge.cli import bulk, cluster, devices, exchange, lab, migrate, option150, sftp, tvs
+from trustbridge.cli import bulk, cluster, devices, exchange, lab, migrate, option150, remote, sftp, tvs
 from trustbridge.cli.check import check
 from trustbridge.cli.demo import demo
 from trustbridge.cli.diagnose import diagnose
@@ -52,6 +52,7 @@ app.add_typer(migrate.app, name="migrate", rich_help_panel="Migrate")
 app.command(rich_help_panel="Migrate")(diagnose)
 app.command(rich_help_panel="Migrate")(report)
 app.command(rich_help_panel="Look")(serve)
+app.add_typer(remote.app, name="remote", rich_help_panel="Look")
 app.add_typer(tvs.app, name="tvs", rich_help_panel="Trust")
 app.command("inspect", rich_help_panel="Trust")(inspect_command)
 

@@ -20,6 +20,7 @@ from trustbridge.migration import campaignacts
 from trustbridge.migration.campaignforecast import Foretold
 from trustbridge.migration.campaignprepare import Meant, Prepared, create, prepare
 from trustbridge.migration.check import Checked
+from trustbridge.migration.devicesrecord import created_phones
 from trustbridge.migration.findings import Severity
 from trustbridge.migration.goals import pairs_of
 from trustbridge.storage.campaignrecords import CampaignRecord
@@ -174,7 +175,8 @@ def start(desk: Desk, who: str, name: str, consent: Consent) -> JobRecord:
         if found is not None and campaignacts.stops_left(found, consent.accept):
             return {"begun": False, **_stops(found, consent.accept)}
         option150 = "" if scopes else campaign.destination
-        await asyncio.to_thread(desk.campaigns.begin, name, option150=option150, now=desk.now())
+        created = await asyncio.to_thread(created_phones, desk.state, campaign.source, campaign.destination)
+        await asyncio.to_thread(desk.campaigns.begin, name, option150=option150, now=desk.now(), created=created)
         return {"begun": True, **_stops(found, consent.accept)}
 
     return desk.jobs.start(

@@ -30,10 +30,21 @@ class _PinnedSession(ssl.SSLObject):
         context.check(self.getpeercert(binary_form=True))
 
 
+class _PinnedSocket(ssl.SSLSocket):
+    """The same for whoever wraps a socket, as libraries without an event loop do."""
+
+    def do_handshake(self, block: bool = False) -> None:
+        super().do_handshake(block)
+        context = self.context
+        assert isinstance(context, PinnedContext)
+        context.check(self.getpeercert(binary_form=True))
+
+
 class PinnedContext(ssl.SSLContext):
     """A TLS context whose sessions end in the handshake unless the other side shows the pinned certificate."""
 
     sslobject_class = _PinnedSession
+    sslsocket_class = _PinnedSocket
     _pins: TlsPins
     _host: str
     _port: int

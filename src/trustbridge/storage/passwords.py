@@ -19,12 +19,13 @@ taken: dict[str, str] = {}
 
 
 def take_environment() -> None:
-    """Take passwords out of the environment, so that no program which this one starts is given them.
+    """Take passwords and tokens out of the environment, so that no program which this one starts is given them.
 
     Libraries start some unasked: to find OpenSSL's companions, asyncssh has ctypes run ldconfig.
     """
     taken.clear()
-    for name in [name for name in os.environ if name.startswith("TRUSTBRIDGE_") and name.endswith("_PASSWORD")]:
+    secret = ("_PASSWORD", "_TOKEN")
+    for name in [name for name in os.environ if name.startswith("TRUSTBRIDGE_") and name.endswith(secret)]:
         taken[name] = os.environ.pop(name)
 
 
