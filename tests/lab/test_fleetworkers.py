@@ -18,8 +18,10 @@ from trustbridge.lab.phone import LabPhone, PhoneNetwork, Standing
 @pytest.fixture
 def live(tmp_path_factory: pytest.TempPathFactory, tmp_path: Path) -> Iterator[LiveLab]:
     """Three phones after the exchange, which start in one process more."""
-    folder = Prepared.once(tmp_path_factory).exchanged().lab(
-        tmp_path / "lab", lab_definition(phones(2), phones(security=ENCRYPTED))
+    folder = (
+        Prepared.once(tmp_path_factory)
+        .exchanged()
+        .lab(tmp_path / "lab", lab_definition(phones(2), phones(security=ENCRYPTED)))
     )
     with LiveLab(folder) as live:
         lab = live.lab

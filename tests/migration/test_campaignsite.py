@@ -18,6 +18,7 @@ from trustbridge.cucm.phoneweb import PhoneNetwork, PhonePages
 from trustbridge.cucm.ris import BATCH as RIS_BATCH
 from trustbridge.errors import Unreachable
 from trustbridge.migration.campaignphone import KINDS, Observation, PhoneState
+from trustbridge.migration.campaignserved import Served
 from trustbridge.migration.campaignsite import Site
 from trustbridge.storage.campaignrecords import PhoneRecord
 from trustbridge.storage.models import Direction
@@ -105,6 +106,12 @@ def test_a_cluster_that_is_down_says_nothing_of_any_phone() -> None:
     seen, noted = observed(FakeCluster("source", {HERE: registered(HERE)}), FakeCluster("destination", down=True))
     assert {name: one.asked for name, one in seen.items()} == {HERE: False, AWAY: False}
     assert noted == ["destination is down; nothing is concluded from that"]
+
+
+def test_a_node_is_known_by_its_address_and_by_its_name_with_a_domain_or_without() -> None:
+    there = Served(frozenset(), frozenset(), frozenset({"cm1", "192.0.2.1", ""}))
+    assert [there.has(name) for name in ("CM1", "cm1.example.com", "192.0.2.1")] == [True] * 3
+    assert [there.has(name) for name in ("", "cm2", "192.0.2.2", "192.example.com", "cm1x")] == [False] * 5
 
 
 # How much it asks for.

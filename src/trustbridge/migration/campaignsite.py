@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 import asyncio
-import hashlib
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
-from typing import Final, Protocol
+from typing import Final
 
 from trustbridge.cucm.https import Patience
-from trustbridge.cucm.model import NodeInfo, PhoneStatus, RegistrationInfo, TrustListFileInfo
+from trustbridge.cucm.model import PhoneStatus, RegistrationInfo
 from trustbridge.cucm.phoneconnection import PhoneConnection
 from trustbridge.cucm.phonestreams import read_in_call
 from trustbridge.cucm.phoneweb import NETWORK_PAGES, STATUS_PAGES, PhonePages, read_phone
 from trustbridge.cucm.ris import BATCH as RIS_BATCH
 from trustbridge.errors import AuthenticationRefused, IdentityChanged, NotSupported, Refused, TrustbridgeError
 from trustbridge.migration.campaignphone import Lists, Observation, PhoneState, Seen, Told
+from trustbridge.migration.campaignserved import CampaignCluster, Served, served
 from trustbridge.storage.campaignrecords import PhoneRecord
 from trustbridge.storage.models import Direction, Kind
 
@@ -34,74 +34,6 @@ _ALONG: Final = 200
 _SETTLE: Final = timedelta(seconds=60)
 #: Status messages that are kept of a page.
 _MESSAGES: Final = 20
-
-
-class CampaignCluster(Protocol):
-    """What a campaign needs of a cluster; `cucm.Cluster` has it."""
-
-    name: str
-
-    async def nodes(self) -> tuple[NodeInfo, ...]:
-        """Its nodes."""
-
-    def host(self, node: NodeInfo) -> str:
-        """Where a node is reached."""
-
-    async def trust_list_files(self) -> tuple[TrustListFileInfo, ...]:
-        """What its nodes serve."""
-
-    async def registrations(self, names: Sequence[str]) -> dict[str, RegistrationInfo]:
-        """Where phones are registered."""
-
-    def unheard(self) -> frozenset[str]:
-        """Nodes that had no answer of their own to the last question for registrations."""
-
-    async def reset_phones(self, names: Sequence[str]) -> None:
-        """Reset phones."""
-
-
-@dataclass(frozen=True, slots=True)
-class Served:
-    """Hashes of the trust lists that a cluster's nodes serve, MD5, SHA-1 and SHA-256 in upper case, as phones show one
-    or another; `ctl` holds "", no list, where it serves none. `addresses` are its nodes', in every spelling."""
-
-    itl: frozenset[str]
-    ctl: frozenset[str]
-    addresses: frozenset[str]
-
-    def has(self, node: str) -> bool:
-        """Whether a node, as a phone names it, is one of its."""
-        name = node.casefold()
-        return name in self.addresses or (not name[:1].isdecimal() and name.partition(".")[0] in self.addresses)
-
-    def are_on(self, pages: PhonePages) -> bool:
-        """Whether a phone shows lists of this cluster, and none of another."""
-        network = pages.network
-        return bool(network.itl) and network.itl in self.itl and (network.ctl is None or network.ctl in self.ctl)
-
-
-async def served(cluster: CampaignCluster) -> Served:
-    """What a cluster serves now.
-
-    Raises:
-        TrustbridgeError: a node does not answer.
-    """
-    files = await cluster.trust_list_files()
-    nodes = await cluster.nodes()
-    return Served(
-        itl=frozenset(_hashes(file.content for file in files if file.name == "ITLFile.tlv")),
-        ctl=frozenset(_hashes(file.content for file in files if file.name == "CTLFile.tlv")) or frozenset({""}),
-        addresses=frozenset(
-            word.casefold() for node in nodes for word in (node.name, node.address, cluster.host(node))
-        ),
-    )
-
-
-def _hashes(contents: Iterable[bytes | None]) -> Iterable[str]:
-    for content in contents:
-        if content is not None:
-            for kind in ("md5", "sha1", "sha256"):
-                yield hashlib.new(kind, content, usedforsecurity=False).hexdigest().upper()
 
 
 @dataclass(slots=True)

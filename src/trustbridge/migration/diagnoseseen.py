@@ -14,7 +14,7 @@ from trustbridge.cucm.axl import LastSeen
 from trustbridge.cucm.model import NodeInfo, PhoneInfo, PhoneStatus, RegistrationInfo
 from trustbridge.cucm.phoneweb import PhonePages
 from trustbridge.errors import DecodeError, InvalidCertificate, InvalidInput, SignatureRefused
-from trustbridge.migration.campaignsite import Served
+from trustbridge.migration.campaignserved import Served
 from trustbridge.migration.phonefacts import PhoneFacts
 from trustbridge.migration.predictvalues import World
 from trustbridge.migration.proofseen import Answer, ClusterSeen, ServedFile
