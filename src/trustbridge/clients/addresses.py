@@ -43,5 +43,8 @@ async def numeric(host: str) -> str:
     try:
         return str(ipaddress.ip_address(host))
     except ValueError:
-        found = await asyncio.get_running_loop().getaddrinfo(host, None, family=socket.AF_INET)
+        try:
+            found = await asyncio.get_running_loop().getaddrinfo(host, None, family=socket.AF_INET)
+        except UnicodeError:  # characters that no host's name has
+            raise socket.gaierror(socket.EAI_NONAME, f"{host!r} is not the name of a host") from None
         return str(found[0][4][0])

@@ -67,6 +67,8 @@ async def http_get(
                     answer.feed(await loop.sock_recv(sock, _RECEIVE_BYTES))
     except TimeoutError as error:
         raise Unreachable(f"{what}: no whole answer within {timeout:g} s", _HINT) from error
+    except UnicodeError as error:  # a name with characters that no host's name has, looked up
+        raise Unreachable(f"{what}: {host!r} is not the name of a host", _HINT) from error
     except OSError as error:
         raise Unreachable(f"{what}: {system_words(error)}", _HINT) from error
     return _result(what, answer)

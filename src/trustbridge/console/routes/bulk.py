@@ -119,7 +119,7 @@ def prepare(desk: Desk) -> None:
         return bulk.seen.number, tuple((one.id, str(one.state)) for one in bulk.jobs())
 
     desk.live.topic("bulk-jobs", running, lambda found: render("bulk/running", running=found))
-    desk.live.topic("bulk", changed, lambda found: str(found[0]))
+    desk.live.topic("bulk", changed, str)  # all of it: what is shown as before is not sent again
 
 
 def _part(desk: Desk, seen: Seen, cluster: str, type: str) -> dict[str, Any]:
