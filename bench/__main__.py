@@ -9,7 +9,7 @@ from __future__ import annotations
 import importlib
 import sys
 
-NAMES = ("trustlists", "tvs", "tftp", "configurations", "demo", "exchange", "predict", "campaign")
+NAMES = ("trustlists", "tvs", "tftp", "configurations", "demo", "exchange", "predict", "campaign", "console")
 
 
 def main(names: list[str]) -> int:

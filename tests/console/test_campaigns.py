@@ -80,7 +80,8 @@ def ended(desk: Desk, path: str) -> object:
     number = int(re.findall(r"\d+", path)[-1])
     until(lambda: (job := desk.jobs.table.get(number)) is not None and not job.running)
     job = desk.jobs.table.get(number)
-    assert job is not None and job.state == JobState.DONE, job
+    assert job is not None
+    assert job.state == JobState.DONE, job
     return job.result
 
 
@@ -113,7 +114,9 @@ def planned(browser: Browser, desk: Desk, live: LiveLab, **more: str) -> None:
     where = answer.headers["location"]
     ended(desk, where)
     html = browser.sees(where)
-    assert "10 phones" in html and "moves" in html and "wave-1" in html
+    assert "10 phones" in html
+    assert "moves" in html
+    assert "wave-1" in html
     assert desk.campaigns.all() == []  # nothing is kept before somebody agrees
     answer = browser.send_form(f"{where}/create")
     assert (answer.status_code, answer.headers["location"]) == (303, "/campaigns/move")
@@ -139,25 +142,34 @@ def test_planned_started_moved_and_a_wave_back(desk: Desk, live: LiveLab, signed
     answer = browser.send_form("/campaigns/move/start", {"option150": "yes"})
     assert answer.status_code == 303, answer.text
     result = latest(desk, "start:move")
-    assert isinstance(result, dict) and result["begun"] and result["checked"] and result["left"] == []
+    assert isinstance(result, dict)
+    assert result["begun"]
+    assert result["checked"]
+    assert result["left"] == []
     until(lambda: state(desk) is CampaignState.FINISHED)
     assert states(desk) == {"moved": 10}
     assert Counter(live.whereabouts()) == {"destination": 10}
     html = browser.sees("/campaigns/move")
-    assert "Phones by state over time" in html and "<svg" in html and "waves-chart" in html
+    assert "Phones by state over time" in html
+    assert "<svg" in html
+    assert "waves-chart" in html
     # One phone, and the table.
     name = live.phones[0].name
     html = browser.sees(f"/campaigns/move/phones/{name}")
-    assert html.count("<li") > 5 and "reset requested" in html and "registered at destination" in html
+    assert html.count("<li") > 5
+    assert "reset requested" in html
+    assert "registered at destination" in html
     assert "Roll back" not in viewer.sees(f"/campaigns/move/phones/{name}")
     # The consequence of a rollback is stated before anything goes back.
     live.point_at("source")
     answer = browser.send_form("/campaigns/move/rollback", {"wave": "pilot", "checking": "yes"})
     confirm = answer.headers["location"]
     found = ended(desk, confirm)
-    assert isinstance(found, dict) and (found["count"], found["foretold"]) == (3, {"moves": 3})
+    assert isinstance(found, dict)
+    assert (found["count"], found["foretold"]) == (3, {"moves": 3})
     html = browser.sees(confirm)
-    assert "3 phones go back to source" in html and "has to name source again" in html
+    assert "3 phones go back to source" in html
+    assert "has to name source again" in html
     assert browser.send_form(confirm).status_code == 409  # option 150
     assert viewer.send_form(confirm, {"option150": "yes"}).status_code == 403
     answer = browser.send_form(confirm, {"option150": "yes"})
@@ -166,7 +178,8 @@ def test_planned_started_moved_and_a_wave_back(desk: Desk, live: LiveLab, signed
     assert Counter(live.whereabouts()) == {"destination": 7, "source": 3}
     for kind, begin in (("html", "<!doctype html>"), ("csv", "phone,wave"), ("json", "{")):
         answer = browser.get(f"/campaigns/move/report.{kind}")
-        assert answer.status_code == 200 and answer.text.removeprefix("\ufeff").lower().startswith(begin)
+        assert answer.status_code == 200
+        assert answer.text.removeprefix("\ufeff").lower().startswith(begin)
     assert json.loads(browser.get("/campaigns/move/report.json").text)["counts"] == {"moved": 7, "rolled back": 3}
     audit = Counter((one.action, str(one.outcome)) for one in desk.audit.entries(AuditFilter(text="move")))
     assert audit["campaign.rollback", "done"] == audit["campaign.rollback", "failed"] == 1
@@ -180,14 +193,18 @@ def test_what_stops_a_move_is_shown_and_accepted_one_by_one(desk: Desk, live: Li
         live.stop_service(node, "Cisco Trust Verification Service")
     assert browser.send_form("/campaigns/move/start", {"option150": "yes"}).status_code == 303
     result = latest(desk, "start:move")
-    assert isinstance(result, dict) and not result["begun"] and result["left"]
+    assert isinstance(result, dict)
+    assert not result["begun"]
+    assert result["left"]
     assert state(desk) is CampaignState.PLANNED
     html = browser.sees("/campaigns/move/start")
     for number in result["left"]:
-        assert f'name="accept" value="{number}"' in html and f'href="/findings/{number}"' in html
+        assert f'name="accept" value="{number}"' in html
+        assert f'href="/findings/{number}"' in html
     assert browser.send_form("/campaigns/move/start", {"option150": "yes", "accept": result["left"]}).status_code == 303
     result = latest(desk, "start:move")
-    assert isinstance(result, dict) and result["begun"]
+    assert isinstance(result, dict)
+    assert result["begun"]
 
 
 def test_paused_and_resumed_over_a_restart_of_the_server(
@@ -219,10 +236,12 @@ def test_check_predict_and_diagnose(desk: Desk, live: LiveLab, signed_in: SignIn
     found = latest(desk, "check:source:destination")
     assert isinstance(found, dict)
     html = browser.sees("/check/source/destination")
-    assert found["sentence"] in html and all(one["id"] in html for one in found["findings"])
+    assert found["sentence"] in html
+    assert all(one["id"] in html for one in found["findings"])
     assert browser.send_form("/predict", pair).headers["location"] == "/predict/source/destination"
     found = latest(desk, "predict:source:destination")
-    assert isinstance(found, dict) and found["counts"]["moves"] == 10
+    assert isinstance(found, dict)
+    assert found["counts"]["moves"] == 10
     html = browser.sees("/predict/source/destination")
     assert all(phone.name in html for phone in live.phones)
     assert live.phones[3].name in browser.sees(f"/predict/source/destination?text={live.phones[3].name}")
@@ -230,9 +249,11 @@ def test_check_predict_and_diagnose(desk: Desk, live: LiveLab, signed_in: SignIn
     name = live.phones[0].name
     assert browser.send_form(f"/phones/{name}/diagnose", pair).headers["location"] == f"/phones/{name}"
     found = latest(desk, f"diagnose:{name}")
-    assert isinstance(found, dict) and found["well"]
+    assert isinstance(found, dict)
+    assert found["well"]
     html = browser.sees(f"/phones/{name}")
-    assert "would move" in html and "How its own procedure goes" in html
+    assert "would move" in html
+    assert "How its own procedure goes" in html
     assert browser.get(f"/phones?name={name[3:]}", follow_redirects=False).headers["location"] == f"/phones/{name}"
 
 
@@ -246,7 +267,8 @@ def test_a_campaign_by_the_api(desk: Desk, live: LiveLab, client: Browser) -> No
     assert job.status_code == 202, job.text
     ended(desk, str(job.json()["id"]))
     made = client.post("/api/v1/campaigns", json={"plan": job.json()["id"]}, headers=said)
-    assert made.status_code == 201 and made.json()["state"] == "planned"
+    assert made.status_code == 201
+    assert made.json()["state"] == "planned"
     job = client.post("/api/v1/campaigns/move/start", json={"option150_done": True}, headers=said)
     assert job.status_code == 202, job.text
     until(lambda: state(desk) is CampaignState.FINISHED)
@@ -257,11 +279,13 @@ def test_a_campaign_by_the_api(desk: Desk, live: LiveLab, client: Browser) -> No
     assert [entry["after"] for entry in one["journal"] if entry["event"] == "state"][-1] == "moved"
     newest = client.get("/api/v1/campaigns/move/journal?limit=2", headers=seer).json()
     older = client.get(f"/api/v1/campaigns/move/journal?limit=2&before={newest[-1]['id']}", headers=seer).json()
-    assert len(older) == 2 and older[0]["id"] < newest[-1]["id"]
+    assert len(older) == 2
+    assert older[0]["id"] < newest[-1]["id"]
     assert client.get("/api/v1/campaigns/move/report?format=csv", headers=seer).text.count("\r\n") >= 10
     live.point_at("source")
     body = {"phones": [name], "option150_done": True}
     job = client.post("/api/v1/campaigns/move/rollback", json=body, headers=said)
     result = ended(desk, str(job.json()["id"]))
-    assert isinstance(result, dict) and result["phones"] == 1
+    assert isinstance(result, dict)
+    assert result["phones"] == 1
     until(lambda: states(desk) == {"moved": 9, "rolled back": 1})

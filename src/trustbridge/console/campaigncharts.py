@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Final
 from zoneinfo import ZoneInfo
 
@@ -20,7 +20,7 @@ from trustbridge.storage.campaignrecords import WaveRecord
 
 #: Waves that have not begun and that the timeline names, too; and waves at the most.
 _NEXT: Final = 3
-_ROWS: Final = 60
+_ROWS: Final = 30
 
 
 def _plain(text: Markup) -> str:
@@ -38,14 +38,22 @@ def over_time(seen: CampaignSeen) -> Markup:
     if not seen.curve:
         return Markup("")
     points = list(seen.curve)
+    points.append(points[-1])
     layers = [
         charts.Layer(_plain(_(group)), KIND[group], [point.counts[place] for point in points])
         for place, group in enumerate(Group)
     ]
     now = ", ".join(f"{words.number(count)} {_plain(_(group))}" for group, count in seen.groups.items())
     told = _plain(_("Phones by state, stacked. Now: %(counts)s.", counts=now))
-    moments = [_local(point.at) for point in points]
+    moments = [_local(point.at) for point in points[:-1]]
+    # What it came to last is seen, too: it lasts.
+    moments.append(moments[-1] + max(timedelta(seconds=1), (moments[-1] - moments[0]) / 40))
     return _drawn(charts.stacked("over-time", _plain(_("Phones by state over time")), told, moments, layers))
+
+
+def drawn(seen: CampaignSeen) -> set[Group]:
+    """Groups that the chart over time shows somewhere."""
+    return {group for place, group in enumerate(Group) if any(point.counts[place] for point in seen.curve or ())}
 
 
 def timeline(seen: CampaignSeen) -> Markup:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import time
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ from sqlalchemy import func, select
 
 from trustbridge.console.campaigncurve import Curves
 from trustbridge.console.kept import Kept
+from trustbridge.console.live import EACH
 from trustbridge.console.workers import WorkerView
 from trustbridge.migration.findings import KINDS
 from trustbridge.migration.report import alike
@@ -99,11 +101,22 @@ class Looks:
         self.plans = Kept(desk.state, "plan")
         self.predictions = Kept(desk.state, "prediction")
         self.ways_back = Kept(desk.state, "way-back")
+        self._waves: dict[int, tuple[float, CampaignRecord, tuple[WaveRecord, ...]]] = {}
         self._failures: dict[int, tuple[int, tuple[Failures, ...]]] = {}
+
+    def waves(self, campaign: CampaignRecord) -> tuple[WaveRecord, ...]:
+        """Its waves with their phones counted, no longer ago than a page that refreshes itself looks; anew where
+        somebody has done something to the campaign."""
+        before = self._waves.get(campaign.id)
+        if before is not None and time.monotonic() - before[0] < EACH and before[1] == campaign:
+            return before[2]
+        found = tuple(self.campaigns.waves(campaign.id))
+        self._waves[campaign.id] = (time.monotonic(), campaign, found)
+        return found
 
     def seen(self, campaign: CampaignRecord, worker: WorkerView, now: datetime) -> CampaignSeen:
         """One campaign."""
-        waves = self.campaigns.waves(campaign.id)
+        waves = self.waves(campaign)
         states, kinds = Counter[str](), Counter[Kind]()
         for wave in waves:
             states.update(wave.states)
@@ -114,7 +127,7 @@ class Looks:
         begun = campaign.state is not CampaignState.PLANNED
         return CampaignSeen(
             campaign,
-            tuple(waves),
+            waves,
             tuple(self.campaigns.scopes(campaign.id)),
             dict(kinds),
             {group: groups[group] for group in Group if groups[group]},

@@ -27,6 +27,8 @@ router = APIRouter()
 #: Waves around the present that a campaign's page shows; more campaigns than that are not looked up each second.
 _WAVES: Final = 10
 _LIST: Final = 30
+#: Waves on a page of their own.
+_PAGE: Final = 50
 #: Entries of the journal on a page of its own.
 _ENTRIES: Final = 100
 
@@ -84,7 +86,7 @@ def lines(desk: Desk) -> tuple[Line, ...]:
     """All campaigns, newest first."""
     found = []
     for campaign in desk.campaigns.all()[::-1][:_LIST]:
-        waves = desk.campaigns.waves(campaign.id)
+        waves = looks(desk).waves(campaign)
         counts = {kind: sum(wave.kinds.get(kind, 0) for wave in waves) for kind in Kind}
         found.append(Line(campaign, counts, len(waves), desk.workers.of(campaign.name)))
     return tuple(found)
@@ -106,6 +108,7 @@ def values_of(seen: CampaignSeen) -> dict[str, Any]:
         "all_groups": list(Group),
         "groups_of": groups_of,
         "words_of": state_words,
+        "drawn": campaigncharts.drawn(seen),
         "over_time": campaigncharts.over_time(seen),
         "timeline": campaigncharts.timeline(seen),
     }
@@ -149,15 +152,22 @@ def campaign(request: Request, desk: DeskHere, who: Viewer, name: str) -> Respon
 
 
 @router.get("/campaigns/{name}/waves")
-def waves(request: Request, desk: DeskHere, who: Viewer, name: str) -> Response:
+def waves(request: Request, desk: DeskHere, who: Viewer, name: str, page_number: str = "1") -> Response:
     found = the_campaign(desk, name)
+    all_waves = looks(desk).waves(found)
+    number = int(page_number) if page_number.isdecimal() and int(page_number[:6]) > 0 else 1
+    first = (number - 1) * _PAGE
     return page(
         request,
         "campaigns/waves",
         campaign=found,
-        waves=desk.campaigns.waves(found.id),
+        waves=all_waves[first : first + _PAGE],
+        all=len(all_waves),
+        first=first + 1,
+        number=number,
+        more=len(all_waves) > first + _PAGE,
         groups_of=groups_of,
-        may_go_back=found.state is not CampaignState.PLANNED,
+        kinds=KIND,
     )
 
 

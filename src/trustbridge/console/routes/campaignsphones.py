@@ -136,9 +136,9 @@ class Step:
 def steps_of(phone: PhoneRecord, journal: list[JournalRecord], now: datetime) -> list[Step]:
     """A phone's states in their order, oldest first."""
     entries = [entry for entry in journal if entry.event == "state"]
-    ends = [entry.at for entry in entries[1:]] + [now]
     found, way = [], Direction.FORTH
-    for place, (entry, end) in enumerate(zip(entries, ends, strict=True)):
+    for place, entry in enumerate(entries):
+        end = entries[place + 1].at if place + 1 < len(entries) else now
         if entry.after == PhoneState.PLANNED and entry.reason.startswith(TURNED):
             way = Direction.BACK if way is Direction.FORTH else Direction.FORTH
         took = max(0.0, (end - entry.at).total_seconds())
