@@ -383,3 +383,15 @@ def test_pages_speak_french_and_have_nothing_inline(here: Here) -> None:
         assert not re.search(r"<script(?![^>]* src=)|<style| style=| on[a-z]+=", page), path
     assert "Numéro de série" in here.sees("/clusters/source/certificates", headers=french)
     assert "Qui se porte garant de qui" in here.sees("/trust", headers=french)
+
+
+@pytest.mark.parametrize("name", ["%00", "a%00b", "..%2F..", "%F0%9F%98%80", "x" * 3000, "%ED%A0%80"])
+def test_what_an_address_has_in_a_name_s_place_breaks_nothing(desk: Desk, signed_in: SignIn, name: str) -> None:
+    browser = signed_in(Role.ADMINISTRATOR)
+    places = ("", "/certificates", "/stores", "/files", "/files/a/b", "/identities", "/edit")
+    paths = [f"/clusters/{name}{place}" for place in places]
+    paths += [f"/trust/{name}", f"/trust/{name}/cell", f"/trust/{name}/report.json", f"/certificates/{name}"]
+    assert {browser.get(path).status_code for path in paths} == {404}
+    browser.sees("/clusters")
+    for path in ("read", "test", "remove", "edit", "identities", "identities/look", "forget-passwords"):
+        assert browser.send_form(f"/clusters/{name}/{path}").status_code in (404, 422), path

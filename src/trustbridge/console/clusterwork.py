@@ -43,8 +43,9 @@ TRUST: Final = "trust"
 
 def key_of(kind: str, cluster: str) -> str:
     """A job's key: no two of one kind for one cluster, or for the same clusters."""
-    # Names of ten clusters are longer than a key may be.
-    return f"{kind}:{cluster if len(cluster) < 100 else hashlib.sha256(cluster.encode()).hexdigest()}"
+    # Names of ten clusters are longer than a key may be; and what an address has in a name's place may be anything.
+    plain = len(cluster) < 100 and cluster.isascii() and cluster.isprintable()
+    return f"{kind}:{cluster if plain else hashlib.sha256(cluster.encode('utf-8', 'surrogatepass')).hexdigest()}"
 
 
 def last_job(desk: Desk, kind: str, cluster: str) -> JobRecord | None:

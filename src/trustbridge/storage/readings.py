@@ -106,4 +106,4 @@ class Readings:
 
     def _stem(self, key: str) -> str:
         """A key is no file name: it may be as long as ten clusters' names, and of either case."""
-        return hashlib.sha256(key.encode()).hexdigest()[:32]
+        return hashlib.sha256(key.encode("utf-8", "surrogatepass")).hexdigest()[:32]
