@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, Final
 
-from sqlalchemy import ColumnElement, Engine, func, literal, select, union
+from sqlalchemy import ColumnElement, Engine, func, literal, or_, select, union
 from sqlalchemy.orm import Session
 
 from trustbridge.errors import SettingsError
@@ -221,9 +221,8 @@ def _with_text(engine: Engine, meant: Sequence[ColumnElement[bool]], waves: Sequ
     """Ids of phones that have a text somewhere: two looks, each at an index that has what it needs."""
     # LIKE of SQLite knows no case as it is; to lower everything before would take longer than the search.
     has = "contains" if engine.dialect.name == "sqlite" else "icontains"
-    # One look at a row, not three; nobody types what stands between.
-    all_of_it = CampaignPhone.name + "\n" + CampaignPhone.model + "\n" + CampaignPhone.device_pool
-    listed = select(CampaignPhone.id).where(*meant, getattr(all_of_it, has)(text, autoescape=True))
+    columns = (CampaignPhone.name, CampaignPhone.model, CampaignPhone.device_pool)
+    listed = select(CampaignPhone.id).where(*meant, or_(*(getattr(one, has)(text, autoescape=True) for one in columns)))
     told = select(CampaignPhone.id).where(
         *meant,
         CampaignPhone.wave_id.in_(waves),
