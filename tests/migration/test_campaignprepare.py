@@ -25,7 +25,7 @@ WISH = Wish("move", "source", "destination")
 def test_what_is_said_is_meant() -> None:
     found = meant(replace(WISH, listed="name\nsep1\n", site_scopes=("W-*=lan",), server=Server(Kind.KEA, "unix:/k")))
     assert found.rules == {Forecast.STRANDS: Rule.SKIP, Forecast.UNKNOWN: Rule.GO}
-    assert found.selection.listed == {"SEP1"}
+    assert found.selection.listed == frozenset({"SEP1"})
     assert found.site_scopes == (("W-*", "lan"),)
 
 
