@@ -202,6 +202,32 @@ def test_the_whole_procedure_by_its_pages(live: LiveLab, at: Desk, people: dict[
     assert (at.state / "bulk.json").stat().st_mode & 0o777 == 0o600
 
 
+def test_an_older_release_leaves_itlrecovery_out_and_that_is_said(prepared: Prepared, tmp_path: Path) -> None:
+    """11.5 does not know it in bulk: its consolidation has none, and importing all of it would stop at it."""
+    with (
+        LiveLab(prepared.lab(tmp_path / "lab", lab_definition(phones(1)))) as live,
+        desk_in(tmp_path / "state") as desk,
+    ):
+        know(desk, live)
+        with browsing(desk) as people:
+            operator = people[Role.OPERATOR]
+            operator.sees("/bulk")
+            set_up(desk, operator, live)
+            act(desk, operator, "export", *BOTH)
+            act(desk, operator, "consolidate", "source")
+            page = operator.sees("/bulk")
+            assert offered(page) == {"export", "consolidate", "import"}
+            assert "itlrecovery is left out: only one cluster has exported it" in page
+            act(desk, operator, "import", *BOTH, restart="yes")
+            for cluster, why in (("destination", "not consolidated"), ("source", "does not import it in bulk")):
+                lines = ended(desk, cluster).result["lines"]
+                (left_out,) = [line for line in lines if line["place"] == "itlrecovery"]
+                assert left_out["good"] is None
+                assert why in left_out["text"]
+                assert "TB104" in left_out["text"]
+                assert all(line["good"] for line in lines if line is not left_out)
+
+
 def test_a_viewer_looks_and_does_nothing(live: LiveLab, at: Desk, people: dict[Role, Browser]) -> None:
     set_up(at, people[Role.OPERATOR], live)
     viewer = people[Role.VIEWER]

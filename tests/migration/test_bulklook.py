@@ -72,7 +72,7 @@ def test_nothing_then_one_then_two_clusters(place: Place) -> None:
     place.consolidate(BulkType.TOMCAT)
     seen = place.look()
     assert may_import(seen, TOMCAT).can
-    assert "tftp is exported and not consolidated" in may_import(seen, ALL).why
+    assert not may_import(seen, (BulkType.TFTP,)).can
 
 
 def test_files_are_opened_and_told_apart(place: Place) -> None:
@@ -126,6 +126,20 @@ def test_an_export_that_is_cut_off_and_a_bundle_that_is_garbled(place: Place) ->
     unfinished = {one.state for one in place.look().files if one.cluster == "source" and one.type is BulkType.TOMCAT}
     assert unfinished == {State.UNFINISHED}
     assert not may_consolidate(place.look(), TOMCAT).can
+
+
+def test_a_type_that_only_one_cluster_knows_is_left_out(place: Place) -> None:
+    place.export("source", SOURCE)
+    place.export("destination", DESTINATION)
+    place.consolidate(BulkType.TOMCAT)
+    ready = may_import(place.look(), ALL)
+    assert (ready.can, ready.sure) == (True, True)
+    assert "tftp is left out: only one cluster has exported it" in ready.why
+    assert "TB104" in ready.hint
+    # What two have exported is to be consolidated first.
+    place.export("destination", [*DESTINATION, certificate("dst-pub", Unit.CALLMANAGER)])
+    place.consolidate(BulkType.TOMCAT)
+    assert not may_import(place.look(), ALL).can
 
 
 def test_what_has_expired_stops_an_import(place: Place) -> None:

@@ -6,7 +6,7 @@ every node.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -15,7 +15,7 @@ from trustbridge.cucm.clusterwrites import ClusterWrites
 from trustbridge.cucm.model import BulkLine, TrustedCertificate
 from trustbridge.errors import Refused
 from trustbridge.eventloop import together
-from trustbridge.migration.bulklook import Look
+from trustbridge.migration.bulklook import LEFT_OUT, Look
 from trustbridge.pki.certificate import Certificate
 from trustbridge.pki.units import IMPORT_STORES, BulkType, Store
 
@@ -148,9 +148,14 @@ async def import_(cluster: ClusterWrites, types: Sequence[BulkType] | None, look
         told(what, done, total)
         done += 1
 
-    chosen = types or (await cluster.abilities()).bulk_types
+    known = (await cluster.abilities()).bulk_types
+    seen = await look()
+    left_out = () if types is not None or seen is None else tuple(_left_out(seen, known))
+    if left_out:
+        types = tuple(kind for kind in known if kind not in {kind for kind, _ in left_out})
+    chosen = known if types is None else types
     stores = tuple(dict.fromkeys(store for kind in chosen for store in IMPORT_STORES[kind]))
-    seen, own = await look(), {one.certificate for one in await cluster.identities()}
+    own = {one.certificate for one in await cluster.identities()}
     before = await _held(cluster, nodes, stores, lambda node: step(f"reading the trust stores of {node}"))
     step("the publisher imports")
     said = await cluster.bulk_import(types)
@@ -161,7 +166,18 @@ async def import_(cluster: ClusterWrites, types: Sequence[BulkType] | None, look
         for node in nodes
         for store in stores
     ]
+    lines += [ResultLine("", kind, text=f"{why} {LEFT_OUT}", good=None) for kind, why in left_out]
     return Course(cluster.name, said, tuple(lines))
+
+
+def _left_out(seen: Look, known: Sequence[BulkType]) -> Iterator[tuple[BulkType, str]]:
+    """Types that importing all can't have, and why: a publisher would stop at them, or pass them over in silence."""
+    there = seen.contents
+    for kind in BulkType:
+        if kind in known and there.of_type(kind) and kind not in there.consolidations:
+            yield kind, "left out: exported and not consolidated."
+        elif kind not in known and (kind in there.consolidations or there.of_type(kind)):
+            yield kind, "left out: this release does not import it in bulk."
 
 
 def _meant(seen: Look | None, types: Sequence[BulkType], own: set[Certificate]) -> dict[Store, set[Certificate]] | None:

@@ -29,6 +29,13 @@ _BUNDLES: Final = (".p12", ".pfx", ".pkcs12")
 _LARGEST: Final = 4 * 1024 * 1024
 
 
+#: Before 12.0 the bulk commands do not know ITLRecovery (TB104).
+LEFT_OUT: Final = (
+    "Where ITLRecovery signs what phones load, they strand without it (TB104): exchange certificates, which uploads "
+    "what the bulk commands leave out."
+)
+
+
 class Kind(StrEnum):
     """What a file is."""
 
@@ -199,10 +206,11 @@ def may_import(seen: Look, types: Sequence[BulkType]) -> Readiness:
         return _unless_unknown(
             seen, "nothing is consolidated yet", "Export on every cluster, consolidate on one of them, then import."
         )
-    if missing:
-        return Readiness(
-            False, True, f"{', '.join(missing)} is exported and not consolidated", "Consolidate on one cluster, first."
-        )
+    alone = [kind for kind in missing if len({one.name.cluster for one in seen.contents.of_type(kind)}) < 2]
+    if len(alone) < len(missing):
+        names = ", ".join(kind for kind in missing if kind not in alone)
+        return Readiness(False, True, f"{names} is exported and not consolidated", "Consolidate on one cluster, first.")
+    chosen = [kind for kind in chosen if kind not in alone]
     for kind in chosen:
         found = seen.contents.consolidations[kind]
         if found.stale:
@@ -224,6 +232,8 @@ def may_import(seen: Look, types: Sequence[BulkType]) -> Readiness:
                 f"{expired[0].subject} in {one.file.name} expired on {when}: an import stops there (TB142)",
                 "Renew it on its cluster, export, consolidate; or exchange certificate by certificate.",
             )
+    if alone:
+        return Readiness(True, True, f"{', '.join(alone)} is left out: only one cluster has exported it", LEFT_OUT)
     return Readiness(True)
 
 
