@@ -186,3 +186,17 @@ def test_the_curve_follows_the_journal(tmp_path: Path) -> None:
     assert again == seen
     assert sum("journal" in one for one in said) <= 4
     made.dispose()
+
+
+def test_charts_are_in_the_readers_language_and_zone(browser: Browser) -> None:
+    def chart(language: str, zone: str) -> str:
+        browser.cookies.set("tb_zone", zone)
+        html: str = browser.get("/campaigns/large", headers={"Accept-Language": language}).text
+        return html[html.index("waves-chart-title") :]
+
+    english, french = chart("en", "UTC"), chart("fr", "Asia/Tokyo")
+    browser.cookies.delete("tb_zone")
+    assert ">Sun 1 Mar<" in english
+    assert ">dim. 1 mars<" in french
+    assert ">11:50<" in english
+    assert ">20:50<" in french

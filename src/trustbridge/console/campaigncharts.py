@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, datetime, timedelta
+from html import escape
 from typing import Final
 from zoneinfo import ZoneInfo
 
+from babel import Locale
 from markupsafe import Markup
 
 from trustbridge.console import words
@@ -21,6 +24,10 @@ from trustbridge.storage.campaignrecords import WaveRecord
 #: Waves that have not begun and that the timeline names, too; and waves at the most.
 _NEXT: Final = 3
 _ROWS: Final = 30
+_DAYS: Final = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
+_MONTHS: Final = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
+_DAY: Final = re.compile(rf">({'|'.join(_DAYS)}) (\d{{1,2}}) ({'|'.join(_MONTHS)})<")
+_LATER: Final = re.compile(r">([^<>]+) later<")
 
 
 def _plain(text: Markup) -> str:
@@ -87,7 +94,7 @@ def _note(wave: WaveRecord) -> str:
     done = sum(count for state, count in wave.states.items() if GROUPS.get(state) in (Group.MOVED, Group.UNPROVEN))
     failed = sum(count for state, count in wave.states.items() if GROUPS.get(state) is Group.FAILED)
     of = _plain(_("%(done)s of %(all)s", done=done, all=wave.size))
-    return f"{of}, {failed} {_plain(_('failed'))}" if failed else of
+    return f"{of}, {failed} ✕" if failed else of  # there is room for no more
 
 
 def _spans(text: str, begin: datetime, end: datetime) -> tuple[tuple[datetime, datetime], ...]:
@@ -98,4 +105,14 @@ def _spans(text: str, begin: datetime, end: datetime) -> tuple[tuple[datetime, d
 
 
 def _drawn(picture: str) -> Markup:
+    """In the reader's language also where `charts` itself has words: days of its axis, and spans that are cut out."""
+    picture = _DAY.sub(_day, picture)
+    picture = _LATER.sub(lambda found: f">{escape(_plain(_('%(span)s later', span=found[1])))}<", picture)
     return Markup(picture)  # noqa: S704  `charts` escapes what it is given
+
+
+def _day(found: re.Match[str]) -> str:
+    locale = Locale.parse(words.reader().language)
+    weekdays, months = locale.days["format"]["abbreviated"], locale.months["format"]["abbreviated"]
+    weekday, month = weekdays[_DAYS.index(found[1])], months[_MONTHS.index(found[3]) + 1]
+    return f">{escape(weekday)} {found[2]} {escape(month)}<"

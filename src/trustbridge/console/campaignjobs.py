@@ -78,7 +78,7 @@ def plan(desk: Desk, who: str, wanted: Meant) -> JobRecord:
         return summary(prepared)
 
     return desk.jobs.start(
-        "campaign-plan", N_("Campaign %(campaign)s is planned"), who, work, values={"campaign": wish.name}, key=key
+        "campaign-plan", N_("Plan of campaign %(campaign)s"), who, work, values={"campaign": wish.name}, key=key
     )
 
 
