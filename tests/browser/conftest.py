@@ -6,7 +6,7 @@ others run loops of their own.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 
 import pytest
@@ -50,9 +50,24 @@ def console(state: Path) -> Iterator[Console]:
         yield console
 
 
+_FAILED = pytest.StashKey[bool]()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Remember that a test has failed: what its windows show is kept then."""
+    report = yield
+    item.stash[_FAILED] = item.stash.get(_FAILED, False) or report.failed
+    return report
+
+
 @pytest.fixture
-def windows(chromium: Browser, console: Console) -> Iterator[Windows]:
-    """Windows at the console; their pages must not complain."""
+def windows(request: pytest.FixtureRequest, chromium: Browser, console: Console, tmp_path: Path) -> Iterator[Windows]:
+    """Windows at the console; their pages must not complain. Where the test fails, their pictures are in its folder."""
     found = Windows(chromium, console)
     yield found
+    if request.node.stash.get(_FAILED, False):
+        print("what the windows showed:", *found.pictures(tmp_path), console.log[-3000:], sep="\n")
     found.close()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, Final, Literal
 
 from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, expect
@@ -75,6 +76,14 @@ class Windows:
     def expect(self, words: str) -> None:
         """Complaints that this test is about: a pattern."""
         self._expected.append(re.compile(words))
+
+    def pictures(self, folder: Path) -> list[Path]:
+        """A picture of each page that is open."""
+        made = []
+        for page in (page for context in self._contexts for page in context.pages):
+            made.append(folder / f"window-{len(made)}.png")
+            page.screenshot(path=made[-1], full_page=True)
+        return made
 
     def close(self) -> None:
         """Close them all; nothing may have been complained of that was not expected."""

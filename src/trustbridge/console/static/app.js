@@ -40,3 +40,8 @@ document.addEventListener("submit", (event) => {
 document.addEventListener("htmx:sseClose", (event) => {
   if (event.detail.type === "message") location.reload();
 });
+
+// Work that a page was waiting for has ended: loaded again, the page shows what came of it.
+if (!document.querySelector("[data-ended]")) document.addEventListener("htmx:sseMessage", () => {
+  if (document.querySelector("[data-ended]")) location.reload();
+});

@@ -1,0 +1,33 @@
+"""The seed's whole procedure by clicking, in a lab of two clusters of two nodes with ten phones."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from tests.browser.procedure import steps
+from tests.browser.served import Console
+from tests.browser.windows import Windows
+from tests.lab.prepared import LiveLab, Prepared, lab_definition, phones
+
+
+@pytest.fixture
+def live(prepared: Prepared, tmp_path: Path) -> Iterator[LiveLab]:
+    """Before any exchange; all phones are registered at the source."""
+    with LiveLab(prepared.lab(tmp_path / "lab", lab_definition(phones(10), source={"release": "12.5"}))) as live:
+        live.boot()
+        yield live
+
+
+@pytest.fixture
+def console(tmp_path: Path) -> Iterator[Console]:
+    """Nobody is known there."""
+    with Console(tmp_path / "console") as console:
+        yield console
+
+
+def test_the_whole_procedure_by_clicking(windows: Windows, console: Console, live: LiveLab) -> None:
+    windows.expect("/bulk/server/test: .* status of 409")  # the host key that nobody has confirmed
+    done = list(steps(windows.open(), console, live))
+    assert len(done) > 20
