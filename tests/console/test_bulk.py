@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html
 import re
+import socket
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,7 +12,7 @@ from typing import Any
 
 import pytest
 from tests.console.clusterlab import browsing, desk_in, know, passwords
-from tests.console.desks import Browser, token_of
+from tests.console.desks import Browser, SignIn, token_of
 from tests.lab.prepared import LiveLab, Prepared, lab_definition, lighten, phones
 
 from trustbridge.console import bulk
@@ -424,3 +425,19 @@ def test_the_api_does_the_same(live: LiveLab, at: Desk, people: dict[Role, Brows
     bad = client.post("/api/v1/bulk/export", headers=head, json={"clusters": ["nowhere"]})
     assert bad.status_code == 422
     assert "nowhere" in bad.json()["error"]["message"]
+
+
+def test_where_the_console_cannot_reach_the_server_publishers_may(desk: Desk, signed_in: SignIn) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        port = str(taken.getsockname()[1])
+        browser = signed_in(Role.OPERATOR)
+        values = {"host": "127.0.0.1", "port": port, "username": "bulk", "password": "secret words", "directory": "/"}
+        assert browser.send_form("/bulk/server", values).status_code == 303
+        page = html.unescape(browser.sees("/bulk"))
+        assert offered(page) == {"export", "consolidate", "import"}
+        assert "this console can't look at the server" in page
+        assert browser.send_form("/bulk/server/test").status_code == 424
+    assert browser.send_form("/bulk/server", values | {"port": "none"}).status_code == 422
+    assert browser.send_form("/bulk/export", {"type": "all"}).status_code == 422
+    assert browser.send_form("/bulk/elsewhere", {"type": "all"}).status_code == 404
