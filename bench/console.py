@@ -130,7 +130,8 @@ def _measure(url: str, folder: Path, phones: int, requests: int) -> int:
         worker.start()
         for path in PAGES:
             browser.get(path)
-        time.sleep(5)  # the journal of before is read once
+        while "over-time" not in browser.get("/campaigns/large").text:  # the journal of before is read once
+            time.sleep(1)
         slow = 0
         print(f"{phones:,} phones on {engine.dialect.name}; {os.cpu_count()} processors, load {os.getloadavg()[0]:.1f}")
         print(f"{'page':60} {'median':>9} {'95 %':>9}   limit {LIMIT * 1000:.0f} ms")

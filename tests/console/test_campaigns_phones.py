@@ -200,3 +200,9 @@ def test_charts_are_in_the_readers_language_and_zone(browser: Browser) -> None:
     assert ">dim. 1 mars<" in french
     assert ">11:50<" in english
     assert ">20:50<" in french
+
+
+def test_what_no_database_looks_for_is_not_there(browser: Browser) -> None:
+    for path in ("/campaigns/a%00b", "/campaigns/large/phones/SEP%00", "/check/a%00/b", "/predict/a%00/b"):
+        assert browser.get(path).status_code in (200, 404)
+    assert browser.get("/campaigns/large/phones?text=%00&wave=%00").status_code == 200

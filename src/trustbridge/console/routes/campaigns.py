@@ -59,6 +59,8 @@ def the_campaign(desk: Desk, name: str) -> CampaignRecord:
     Raises:
         NotThere: there is none.
     """
+    if "\x00" in name:  # PostgreSQL would not look for it
+        raise NotThere("there is no such campaign")
     try:
         return desk.campaigns.get(name)
     except SettingsError as error:

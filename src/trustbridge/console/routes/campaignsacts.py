@@ -16,6 +16,7 @@ from trustbridge.console.guard import DeskHere, Operator, Viewer
 from trustbridge.console.routes.campaigns import the_campaign
 from trustbridge.console.views import done, page
 from trustbridge.console.words import _, ngettext
+from trustbridge.migration.findings import KINDS
 from trustbridge.storage.campaignrecords import CampaignRecord
 from trustbridge.storage.jobs import JobRecord
 from trustbridge.storage.models import CampaignState, Direction, Kind
@@ -28,6 +29,11 @@ Ids = Annotated[list[str], Form()]
 
 def _latest(desk: Desk, key: str) -> JobRecord | None:
     return desk.jobs.table.of_key(key)
+
+
+def _known(accepted: list[str]) -> list[str]:
+    """Findings that there are."""
+    return [one for one in accepted if one in KINDS]
 
 
 # Begun.
@@ -60,7 +66,8 @@ def start(
     request: Request, desk: DeskHere, who: Operator, name: str,
     option150: Said = "", accept: Ids = [],  # noqa: B006  of a form; nobody changes it
 ) -> Response:  # fmt: skip
-    audited(request, "campaign.start", name, accepted=accept[:50], option150_done=option150 == "yes")
+    accept = _known(accept)
+    audited(request, "campaign.start", name, accepted=accept, option150_done=option150 == "yes")
     the_campaign(desk, name)
     campaignjobs.start(desk, who.name, name, Consent(option150 == "yes", tuple(accept)))
     return done(request, f"/campaigns/{name}/start")
@@ -129,7 +136,7 @@ def foretell_back(
     request: Request, desk: DeskHere, who: Operator, name: str,
     wave: Said = "", phones: Said = "", checking: Said = "",
 ) -> Response:  # fmt: skip
-    some = phones.split()
+    some, wave = phones.replace("\x00", "").split(), wave.replace("\x00", "")
     audited(request, "campaign.foretell-back", name, wave=wave[:128], phones=some[:50])
     the_campaign(desk, name)
     consent = Consent(checking=checking == "yes")
@@ -166,7 +173,8 @@ def rollback(
     option150: Said = "", stranding: Said = "skip", accept: Ids = [],  # noqa: B006  as above
 ) -> Response:  # fmt: skip
     said = option150 == "yes"
-    audited(request, "campaign.rollback", name, accepted=accept[:50], option150_done=said, stranding=stranding[:8])
+    accept = _known(accept)
+    audited(request, "campaign.rollback", name, accepted=accept, option150_done=said, stranding=stranding[:8])
     the_campaign(desk, name)
     count = campaignjobs.send_back(desk, name, number, Consent(said, tuple(accept), stranding=stranding))
     audited(request, "campaign.rollback", name, phones=count)

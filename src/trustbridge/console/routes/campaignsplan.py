@@ -38,7 +38,7 @@ def form(request: Request, desk: DeskHere, who: Operator) -> Response:
 
 @router.post("/campaigns/new")
 async def plan(request: Request, desk: DeskHere, who: Operator) -> Response:
-    sent = {name: str(value) for name, value in (await request.form()).items()}
+    sent = {name: str(value).replace("\x00", "") for name, value in (await request.form()).items()}
     audited(request, "campaign.plan", sent.get("name", "")[:63])
     try:
         wanted = meant(campaignform.read(sent).wish())

@@ -49,7 +49,7 @@ def run(
     request: Request, desk: DeskHere, who: Operator, source: Said, destination: Said,
     pages: Said = "", emcc: Said = "", port: Annotated[int, Form(ge=1, le=65535)] = 80,
 ) -> Response:  # fmt: skip
-    audited(request, "check.run", f"{source} -> {destination}"[:255])
+    audited(request, "check.run", f"{source} -> {destination}".replace("\x00", "")[:255])
     pairjobs.check_pair(desk, who.name, source, destination, pages=pages == "yes", emcc=emcc == "yes", port=port)
     return done(request, f"/check/{source}/{destination}")
 

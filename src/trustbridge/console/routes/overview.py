@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from fastapi import APIRouter, Request
 from fastapi.responses import Response
 
+from trustbridge.console.campaignlook import looks
 from trustbridge.console.desk import Desk
 from trustbridge.console.guard import DeskHere, Viewer
 from trustbridge.console.views import page, render
@@ -48,7 +49,7 @@ def look(desk: Desk) -> Overview:
     """What there is now."""
     lines = []
     for campaign in reversed(desk.campaigns.all()):
-        waves = desk.campaigns.waves(campaign.id)
+        waves = list(looks(desk).waves(campaign))
         lines.append(CampaignLine(campaign, _counts(waves), sum(wave.size for wave in waves), _worker(desk, campaign)))
     return Overview(tuple(lines[:20]), tuple(desk.jobs.table.all(limit=8)))
 

@@ -60,7 +60,7 @@ def run(
     servers: Said = "", pages: Said = "", auto_registration: Said = "",
     port: Annotated[int, Form(ge=1, le=65535)] = 80,
 ) -> Response:  # fmt: skip
-    audited(request, "predict.run", f"{source} -> {destination}"[:255])
+    audited(request, "predict.run", f"{source} -> {destination}".replace("\x00", "")[:255])
     pairjobs.predict_pair(
         desk, who.name, source, destination,
         servers=servers.split(), pages=pages == "yes", auto_registration=_SAYS.get(auto_registration), port=port,
