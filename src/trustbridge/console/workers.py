@@ -210,6 +210,7 @@ class Workers:
                 clusters[campaign.source],
                 clusters[campaign.destination],
                 phone_port=settings.phone_port,
+                settle=settings.terms.settle,
                 noted=noted,
             ) as site,
         ):
