@@ -1,4 +1,4 @@
-"""The whole procedure at the console, by clicking: from an empty console to phones that have moved, and a wave brought back.
+"""The whole procedure at the console, by clicking: from an empty console to phones that have moved, and a wave back.
 
 `steps` is a generator: it clicks, looks whether what should be there is there, and gives in words what was done. The
 test runs through it; `tools/console-pictures` takes a picture at each step, with the words below it.

@@ -270,7 +270,7 @@ def timeline(name: str, title: str, description: str, rows: Sequence[Row], momen
             parts.append(
                 f'<rect class="{"fill-open" if row.open else "fill-way"}" x="{x:.1f}" y="{y + each * 0.2:.1f}" rx="2" '
                 f'width="{max(to - x, 2):.1f}" height="{each * 0.6:.1f}"><title>{escape(row.label)}: '
-                f"{row.bar[0]:%Y-%m-%d %H:%M:%S} to {row.bar[1]:%H:%M:%S}</title></rect>"
+                f"{row.bar[0]:%Y-%m-%d %H:%M:%S} – {row.bar[1]:%H:%M:%S}</title></rect>"
             )
         for mark in row.marks:
             x, size = axis.x(mark), min(each * 0.4, 7)
