@@ -123,6 +123,8 @@ class Worker:
         self._option150 = option150
         #: Seconds that the round that was ends after its beginning, at the earliest.
         self._pace = 0.0
+        #: Phones that have come to an end in the round that was.
+        self._arrived = 0
 
     async def run(self) -> CampaignRecord:
         """Work until nothing is left to do in the campaign's present state, and give it.
@@ -174,8 +176,10 @@ class Worker:
             await self._in_database(self._campaigns.open_wave, campaign.id, wave.id, now)
         load = await self._in_database(self._campaigns.load, campaign.id, now)
         until = now + settings.terms.lease
-        # Whoever can't be reset yet need not be looked at: by the time of its turn that would be old.
-        others = min(max(_room(settings, load), _AHEAD), BATCH)
+        # Whoever can't be reset yet need not be looked at: by the time of its turn that would be old. As many as have
+        # arrived in the round before are reckoned to arrive in this one, and to make room.
+        others = min(max(_room(settings, load, leaving=self._arrived), _AHEAD), BATCH)
+        self._arrived = 0
         take = partial(self._campaigns.lease, until=until, limit=BATCH, others=others)
         taken = await self._in_database(take, campaign.id, now)
         moving = sum(phone.kind is Kind.UNDER_WAY for phone in taken)
@@ -207,10 +211,10 @@ class Worker:
         return await asyncio.to_thread(ask, *arguments)
 
 
-def _room(settings: CampaignSettings, load: Load) -> int:
-    """How many resets may be requested now, whichever TVS their phones ask."""
+def _room(settings: CampaignSettings, load: Load, *, leaving: int) -> int:
+    """How many resets may be requested, whichever TVS their phones ask, once so many are under way no more."""
     limits = settings.limits
-    return min(limits.resets_a_minute - load.recent, limits.under_way - load.under_way)
+    return min(limits.resets_a_minute - load.recent, limits.under_way - load.under_way + leaving)
 
 
 class _Round:
@@ -250,6 +254,8 @@ class _Round:
         for phone in phones:
             ways = self._ways(phone, seen[phone.name], now)
             changes += ways
+            if ways and phone.kind is Kind.UNDER_WAY and ways[-1].kind is not Kind.UNDER_WAY:
+                self._worker._arrived += 1
             if not ways:
                 still.append(phone)
             elif ways[-1].direction is not phone.direction:
