@@ -13,9 +13,9 @@ from typer.testing import CliRunner
 
 from trustbridge import __version__
 from trustbridge.cli import app, diagnoseview
-from trustbridge.migration.diagnosephone import device_name
 from trustbridge.errors import SettingsError
 from trustbridge.migration.diagnose import Diagnosis
+from trustbridge.migration.diagnosephone import device_name
 
 
 def shown(diagnosis: Diagnosis) -> str:

@@ -235,11 +235,7 @@ def scopes_of(
     kind, place, user = server
     found = {scope: NewScope((), kind, place, user, scope, tuple(servers)) for scope in everywhere}
     for pattern, scope in sites:
-        needing = [
-            wave.name
-            for wave in waves
-            if any(_fits(phone.device_pool, [pattern]) for phone in wave.phones)
-        ]
+        needing = [wave.name for wave in waves if any(_fits(phone.device_pool, [pattern]) for phone in wave.phones)]
         if not needing:
             raise SettingsError(f"no phone of the campaign has a device pool {pattern}", "Correct --site-scope.")
         if scope in everywhere:
