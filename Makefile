@@ -12,7 +12,7 @@ BIN := $(VENV)/bin
 # Processes that run the tests. A third of the time a test waits, so one more than there are cores keeps those busy.
 WORKERS ?= $(shell echo $$(($$(getconf _NPROCESSORS_ONLN) + 1)))
 
-.PHONY: help setup demo test lint types bench picture lock programs clean
+.PHONY: help setup demo test lint types bench picture screenshots lock programs clean
 help:  ## this list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## */  make \1\t/' | expand -t 18
 
@@ -32,7 +32,7 @@ demo: setup  ## the whole procedure between two lab clusters: phones strand, the
 
 programs:
 	@./tools/debian-packages openssl curl openssh-client openssh-server tftp-hpa \
-		kea-dhcp4-server kea-admin kea-ctrl-agent dnsmasq-base isc-dhcp-server sip-tester postgresql
+		kea-dhcp4-server kea-admin kea-ctrl-agent dnsmasq-base isc-dhcp-server sip-tester postgresql chromium
 
 test: setup programs lint types  ## style, types and every test
 	@$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal $(PYTEST)
@@ -49,6 +49,10 @@ bench: setup  ## speed, as ratios against peers and limits
 
 picture: setup  ## draw docs/demo.svg from a real run
 	@$(BIN)/python tools/demo-picture
+
+screenshots: setup  ## draw docs/console: each page, and the procedure as it is walked
+	@./tools/debian-packages chromium ffmpeg
+	@$(BIN)/python tools/console-pictures
 
 lock:  ## renew requirements.lock (needs uv)
 	@uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url \

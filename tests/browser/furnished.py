@@ -1,4 +1,4 @@
-"""A console with something on every page: two clusters after their exchange, a campaign that has moved phones, and jobs.
+"""A console with something on every page: two clusters after their exchange, a campaign that has moved, jobs.
 
 Everything is done over the console's own API, as a script would; what takes long is begun at once.
 """
@@ -94,6 +94,12 @@ class Furnished:
         pair = {"source": "source", "destination": "destination"}
         both = {"clusters": ["source", "destination"]}
         port = {"page_port": self.live.lab.ports.web}
+        self._server()
+        exchange = self.ask("POST", "/exchange/plan", **both)["id"]
+        (planned,) = self.ended(exchange)
+        accepted = sorted({one["id"] for one in planned["plan"]["findings"] if one["severity"] == "stop"})
+        run = self.ask("POST", "/exchange/run", plan=exchange, accept=accepted)["id"]
+        self.ended(run)
         begun = {
             "trust": self.ask("POST", "/trust", **both)["id"],
             "check": self.ask("POST", "/check", **pair, **port)["id"],
@@ -101,24 +107,21 @@ class Furnished:
             **{name: self.ask("POST", f"/clusters/{name}/read")["id"] for name in both["clusters"]},
         }
         plan = self.plan("pilot-floor", self.moved)
-        self._server()
         self.ended(*begun.values())
         self.live.point_at("destination")
         start = self.ask("POST", "/campaigns/pilot-floor/start", option150_done=True, check=False)["id"]
         diagnosis = self.ask("POST", f"/phones/{self.still[0]}/diagnosis", **pair, **port)["id"]
         tried = self.ask("POST", "/clusters/source/test")["id"]
         self.ended(start, diagnosis, tried)
-        exchange = self.ask("POST", "/exchange/plan", **both, sftp=False)["id"]
         proof = self.ask("POST", "/exchange/verify", **both)["id"]
-        self.ended(exchange, proof)
-        run = self.ask("POST", "/exchange/run", plan=exchange)["id"]
+        self.ended(proof)
         deadline = time.monotonic() + PATIENCE
         while (seen := self.ask("GET", "/campaigns/pilot-floor"))["state"] == "running":
             assert time.monotonic() < deadline, seen
             time.sleep(0.1)
         assert seen["state"] == "finished", seen
         back = self.ask("POST", "/campaigns/pilot-floor/rollback/preview", wave="pilot")["id"]
-        self.ended(back, run)
+        self.ended(back)
         (record,) = self.ask("GET", "/exchange")
         certificate = self.ask("GET", "/clusters/source/certificates")
         digest = re.search(r"\b[0-9a-f]{64}\b", str(certificate))
@@ -126,12 +129,13 @@ class Furnished:
         campaign = "/campaigns/pilot-floor"
         self.pages = [
             "/", "/account", "/users", "/audit", "/jobs", f"/jobs/{tried}", "/api/v1/docs",
-            "/bulk", "/bulk/export", "/bulk/exchange", f"/bulk/exchange/plans/{exchange}", f"/bulk/exchange/proofs/{proof}",
-            f"/bulk/exchange/runs/{run}", f"/bulk/exchange/records/{record['name']}",
+            "/bulk", "/bulk/export", "/bulk/exchange", f"/bulk/exchange/plans/{exchange}",
+            f"/bulk/exchange/proofs/{proof}", f"/bulk/exchange/runs/{run}", f"/bulk/exchange/records/{record['name']}",
             "/clusters", "/clusters/source", "/clusters/source/files", "/clusters/source/identities", "/new-cluster",
             "/clusters/source/edit", "/certificates", "/clusters/source/certificates", "/clusters/source/stores",
             f"/certificates/{digest[0]}", "/trust", "/trust/source+destination",
-            "/campaigns", "/campaigns/new", f"/campaigns/plans/{plan}", campaign, f"{campaign}/waves", f"{campaign}/journal",
+            "/campaigns", "/campaigns/new", f"/campaigns/plans/{plan}", campaign, f"{campaign}/waves",
+            f"{campaign}/journal",
             f"{campaign}/start", f"{campaign}/retry", f"{campaign}/rollback", f"{campaign}/rollback/{back}",
             f"{campaign}/phones", f"{campaign}/phones/{self.moved[0]}", f"{campaign}/report",
             "/phones", f"/phones/{self.still[0]}", "/check", "/check/source/destination", "/predict",
@@ -163,7 +167,6 @@ def furnished(prepared: Prepared, folder: Path) -> Iterator[Furnished]:
     state.mkdir()
     console.people(*Role)
     with LiveLab(prepared.lab(folder / "lab", definition)) as live:
-        live.exchange()
         live.boot()
         for cluster in live.lab.clusters.values():
             Inventory(state).add(entry_of(cluster))

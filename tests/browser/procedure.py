@@ -72,6 +72,8 @@ def add(page: Page, cluster: LabCluster) -> Iterator[str]:
     page.get_by_label("Publisher", exact=True).fill(entry.publisher)
     page.get_by_label("OS administrator", exact=True).fill(entry.os_user)
     page.get_by_label("Application user", exact=True).fill(entry.app_user)
+    assert credentials.os is not None
+    assert credentials.app is not None
     page.get_by_label("Password of the OS administrator").fill(credentials.os.reveal())
     page.get_by_label("Password of the application user").fill(credentials.app.reveal())
     yield f"A cluster is named: {entry.name}. Its passwords are kept on the server and never shown again."
@@ -91,7 +93,7 @@ def save_server(page: Page, live: LiveLab) -> Iterator[str]:
     page.get_by_label("IP address or host name").fill(server.host)
     page.get_by_label("Port").fill(str(server.port))
     page.get_by_label("User ID").fill(server.username)
-    page.get_by_label("Password").fill(server.password)
+    page.get_by_label("Password").fill(server.password or "")
     page.get_by_label("Directory").fill(server.directory)
     yield "Bulk Certificate Management: the SFTP server, the same for both clusters."
     button(page, "Save").click()
@@ -109,6 +111,7 @@ def bulk(page: Page) -> Iterator[str]:
     page.goto("/bulk")
     # The publishers are being told the server's settings; nothing else of theirs begins meanwhile.
     expect(page.locator("details[id^=job-]")).to_have_count(2)
+    page.goto("/bulk")
     button(page, "Export").click()
     dialog = page.get_by_role("dialog")
     expect(dialog.get_by_label("Certificate type")).to_have_value("all")
@@ -192,6 +195,8 @@ def move(page: Page, live: LiveLab) -> Iterator[str]:
     expect(badge).to_contain_text("running")
     expect(page.get_by_role("heading", name="Phones by state over time")).to_be_visible()
     yield "It runs, the pilot first. The page refreshes itself."
+    expect(page.get_by_role("list", name="Phones by state")).to_contain_text("moved")
+    yield "The pilot has moved; the next wave begins by itself, unless too many phones fail."
     expect(badge).to_contain_text("finished")
     assert set(live.whereabouts()) == {"destination"}
     yield "Every phone has moved, and nobody has touched one."
@@ -219,8 +224,9 @@ def bring_back(page: Page, live: LiveLab) -> Iterator[str]:
     yield "The consequence is stated, and the way back foretold, before anything is reset."
     button(page, "Bring these phones back").click()
     expect(page.locator("#messages")).to_contain_text("3 phones go back.")
-    yield "Three phones are on their way back."
     groups = page.locator("ul.counts")
+    expect(groups).not_to_contain_text("10 moved")
+    yield "Three phones are on their way back."
     expect(groups).to_contain_text("3 rolled back")
     where = live.whereabouts()
     assert (where.count("source"), where.count("destination")) == (3, len(live.phones) - 3)

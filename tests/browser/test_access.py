@@ -11,7 +11,8 @@ from tests.browser.served import Console
 from tests.browser.windows import Windows, sign_in
 from tests.console.desks import PASSWORD
 
-from trustbridge.storage.audit import Audit, AuditFilter
+from trustbridge.console.words import LANGUAGES
+from trustbridge.storage.audit import Audit, AuditFilter, AuditRecord
 from trustbridge.storage.database import open_database
 from trustbridge.storage.models import SignedIn
 
@@ -82,7 +83,20 @@ def test_without_a_session_one_signs_in_and_is_where_one_wanted_to_be(windows: W
     assert page.url.endswith(path)
 
 
-def newest(console: Console):
+def test_the_language_is_chosen_on_the_page_of_ones_account(windows: Windows) -> None:
+    page = windows.open("viewer")
+    page.goto("/account")
+    page.get_by_label("Language", exact=True).select_option(label=LANGUAGES["fr"])
+    page.locator("form[action='/account/preferences'] button").click()
+    expect(page.locator("html")).to_have_attribute("lang", "fr")
+    expect(page.get_by_role("navigation").get_by_text("Gestion des certificats en bloc")).to_be_visible()
+    page.goto("/account")
+    page.get_by_label("Langue", exact=True).select_option("")
+    page.locator("form[action='/account/preferences'] button").click()
+    expect(page.locator("html")).to_have_attribute("lang", "en")
+
+
+def newest(console: Console) -> AuditRecord:
     engine = open_database("", console.state)
     found = Audit(engine).entries(AuditFilter())[0]
     engine.dispose()

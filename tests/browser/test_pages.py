@@ -14,7 +14,7 @@ from tests.browser.served import Console
 from tests.browser.windows import DESK, PHONE, Windows
 from tests.lab.prepared import Prepared
 
-from trustbridge.console.words import LANGUAGES, catalogue
+from trustbridge.console.words import catalogue
 from trustbridge.storage.audit import Audit, AuditFilter, Outcome
 from trustbridge.storage.database import open_database
 
@@ -30,43 +30,19 @@ def console(place: Furnished) -> Console:
     return place.console
 
 
-def shown(page: Page, size: tuple[int, int], dark: bool) -> None:
-    """The page as it is, in another window: no need to load it again."""
-    page.set_viewport_size({"width": size[0], "height": size[1]})
-    page.emulate_media(color_scheme="dark" if dark else "light")
-
-
-@pytest.mark.timeout(300)
-def test_every_page_is_legible_to_everybody(windows: Windows, place: Furnished) -> None:
-    """axe finds nothing serious, light and dark, on a desk and on a phone; nothing sticks out to the right."""
-    windows.expect("/there/is/no/such/page.* 404")
-    page = windows.open("administrator", reduced_motion="reduce")  # colours change at once
-    found: list[str] = []
-    for path in place.pages:
-        page.goto(path)
-        if page.locator("main h1").count() != 1:
-            found.append(f"{path}: no heading, or several")
-        for size, dark, rules in ((DESK, False, ()), (PHONE, False, ()), (DESK, True, ("color-contrast",))):
-            shown(page, size, dark)
-            found += [f"{path} at {size[0]}{' dark' if dark else ''}: {one}" for one in serious(page, *rules)]
-            wide = page.evaluate("document.documentElement.scrollWidth")
-            if wide > size[0]:
-                found.append(f"{path} at {size[0]}: {wide} px wide")
-        shown(page, DESK, dark=False)
-    assert not found, "\n".join(found)
-
-
-def test_every_page_is_looked_at(place: Furnished) -> None:
-    assert place.forgotten() == []
-
-
+#: How a page is looked at: window, dark, and the rules of axe; none: all of them.
+LOOKS: Final[tuple[tuple[tuple[int, int], bool, tuple[str, ...]], ...]] = (
+    (DESK, False, ()),
+    (PHONE, False, ("scrollable-region-focusable", "target-size", "color-contrast")),
+    (DESK, True, ("color-contrast",)),
+)
 #: What a page calls its parts and what one does there.
 NAMES: Final = "title, h1, h2, h3, nav a, button, .button, label, legend, caption, thead th, summary, dt, .badge"
 #: Named by what is there, or by a standard.
 SAME: Final = re.compile(
-    r"TB\d+|SHA-256|PEM|JSON|ITLRecovery|\S*(Usage|Constraints|KeyIdentifier)|(\S+ · )*trustbridge|\S+ ↔ \S+( · trustbridge)?"
-    r"|(pilot|wave-\d+)(: [-–: \d]+)?|pilot-floor|source|destination|SEP[0-9A-F]{12}|[a-z0-9-]+-(pub|sub1)|\S+_\S+|CAPF-\w+|/\S+|\S+\.\S+"
-    r"|[\W\d]+|administrator|viewer|operator",
+    r"TB\d+|SHA-256|PEM|JSON|ITLRecovery|\S*(Usage|Constraints|KeyIdentifier)|(\S+ · )*trustbridge"
+    r"|\S+ ↔ \S+( · trustbridge)?|(pilot|wave-\d+)(: [-–: \d]+)?|pilot-floor|source|destination|SEP[0-9A-F]{12}"
+    r"|[a-z0-9-]+-(pub|sub1)|\S+_\S+|CAPF-\w+|/\S+|\S+\.\S+|[\W\d]+|administrator|viewer|operator",
     re.IGNORECASE,
 )
 #: What the product says of a phone is English in both, as on the command line.
@@ -76,39 +52,45 @@ PRODUCT: Final = frozenset({"registered at the source, and would move"})
 def names(page: Page) -> set[str]:
     """The texts of headings, buttons, labels and the like."""
     found: list[str] = page.locator(NAMES).evaluate_all(
-        "all => all.filter((one) => !one.closest('.finding')).map((one) => [...one.childNodes].filter((node) => node.nodeType === 3)"
-        ".map((node) => node.textContent.trim()).filter(Boolean)).flat()"
+        "all => all.filter((one) => !one.closest('.finding')).map((one) => [...one.childNodes]"
+        ".filter((node) => node.nodeType === 3).map((node) => node.textContent.trim()).filter(Boolean)).flat()"
     )
     return set(found)
 
 
-def test_pages_are_french_for_who_wants_that(windows: Windows, place: Furnished) -> None:
-    """What is called the same in both languages is so on purpose; by the browser's language, and by one's own choice."""
+def shown(page: Page, size: tuple[int, int], dark: bool) -> None:
+    """The page as it is, in another window: no need to load it again."""
+    page.set_viewport_size({"width": size[0], "height": size[1]})
+    page.emulate_media(color_scheme="dark" if dark else "light")
+
+
+@pytest.mark.timeout(300)
+def test_every_page_is_legible_to_everybody(windows: Windows, place: Furnished) -> None:
+    """axe finds nothing serious, light and dark, on a desk and on a phone; nothing sticks out to the right; and what is
+    called the same in French and in English is so on purpose."""
+    assert place.forgotten() == []
     windows.expect("/there/is/no/such/page.* 404")
-    english, french = windows.open("administrator"), windows.open("administrator", language="fr-FR")
-    kept = {message.id for message in catalogue("fr") if message.id == message.string} | PRODUCT
-    left = []
+    page = windows.open("administrator", reduced_motion="reduce")  # colours change at once
+    french = windows.open("administrator", language="fr-FR")
+    same = {message.id for message in catalogue("fr") if message.id == message.string} | PRODUCT
+    found: list[str] = []
     for path in place.pages:
-        if path.startswith(("/api", "/findings/")):
-            continue  # the API's description, and findings, are English in both
-        english.goto(path)
-        french.goto(path)
-        assert french.locator("html").get_attribute("lang") == "fr"
-        left += [f"{path}: {one}" for one in names(english) & names(french) - kept if not SAME.fullmatch(one)]
-    assert not left, "\n".join(sorted(left))
-
-
-def test_the_language_is_chosen_on_the_page_of_ones_account(windows: Windows, place: Furnished) -> None:
-    page = windows.open("viewer")
-    page.goto("/account")
-    page.get_by_label("Language", exact=True).select_option(label=LANGUAGES["fr"])
-    page.locator("form[action='/account/preferences'] button").click()
-    expect(page.locator("html")).to_have_attribute("lang", "fr")
-    expect(page.get_by_role("navigation").get_by_text("Gestion des certificats en bloc")).to_be_visible()
-    page.goto("/account")
-    page.get_by_label("Langue", exact=True).select_option("")
-    page.locator("form[action='/account/preferences'] button").click()
-    expect(page.locator("html")).to_have_attribute("lang", "en")
+        page.goto(path)
+        if page.locator("main h1").count() != 1:
+            found.append(f"{path}: no heading, or several")
+        for size, dark, rules in LOOKS:
+            shown(page, size, dark)
+            found += [f"{path} at {size[0]}{' dark' if dark else ''}: {one}" for one in serious(page, *rules)]
+            wide = page.evaluate("document.documentElement.scrollWidth")
+            if wide > size[0]:
+                found.append(f"{path} at {size[0]}: {wide} px wide")
+        shown(page, DESK, dark=False)
+        if not path.startswith(("/api", "/findings/")):  # the API's description, and findings, are English in both
+            french.goto(path)
+            assert french.locator("html").get_attribute("lang") == "fr"
+            left = names(page) & names(french) - same
+            found += [f"{path} in French: {one}" for one in left if not SAME.fullmatch(one)]
+    assert not found, "\n".join(found)
 
 
 def test_who_may_only_look_finds_nothing_to_act_with(windows: Windows, place: Furnished) -> None:
@@ -123,8 +105,11 @@ def test_who_may_only_look_finds_nothing_to_act_with(windows: Windows, place: Fu
         acting += [f"{path}: {one}" for one in forms if not one.startswith(("/account", "/logout"))]
     assert not acting, "\n".join(acting)
     # A form that was made by hand, with all that a form of this session brings.
-    forged = """async (path) => (await fetch(path, {method: "POST", headers: {"X-CSRF-Token":
-        JSON.parse(document.body.getAttribute("hx-headers"))["X-CSRF-Token"]}, body: new URLSearchParams({wave: ""})})).status"""
+    forged = """async (path) => (await fetch(path, {
+        method: "POST",
+        headers: {"X-CSRF-Token": JSON.parse(document.body.getAttribute("hx-headers"))["X-CSRF-Token"]},
+        body: new URLSearchParams({wave: ""}),
+    })).status"""
     page.goto("/campaigns/pilot-floor")
     assert page.evaluate(forged, "/campaigns/pilot-floor/rollback") == 403
     engine = open_database("", place.console.state)

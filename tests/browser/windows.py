@@ -79,7 +79,7 @@ class Windows:
 
     def pictures(self, folder: Path) -> list[Path]:
         """A picture of each page that is open."""
-        made = []
+        made: list[Path] = []
         for page in (page for context in self._contexts for page in context.pages):
             made.append(folder / f"window-{len(made)}.png")
             page.screenshot(path=made[-1], full_page=True)

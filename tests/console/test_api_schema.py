@@ -6,7 +6,7 @@ import os
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import pytest
 import requests
@@ -15,6 +15,7 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from schemathesis import GenerationMode
 from schemathesis.checks import not_a_server_error
+from schemathesis.core.result import Ok
 from schemathesis.transport.requests import REQUESTS_TRANSPORT
 from tests.console.desks import CHEAP, HERE, PASSWORD, Browser
 from tests.e2e.conftest import prepared
@@ -35,7 +36,7 @@ __all__ = ["prepared"]
 #: Requests of each operation, and others each time: for a longer search. Without it they are few and the same.
 EXAMPLES: Final = int(os.environ.get("EXAMPLES", "0"))
 #: What the names of requests stand for, now and then: by chance nobody hits one.
-KNOWN: Final = {
+KNOWN: Final[dict[str, Any]] = {
     "clusters": ["source", "destination"],
     "into": "destination",
     "source": "source",
@@ -87,36 +88,50 @@ def test_no_request_is_a_server_error(peopled: Desk, role: Role, examples: int) 
         schema.config.generation.update(modes=[GenerationMode.POSITIVE, GenerationMode.NEGATIVE])
         statuses: Counter[int] = Counter()
         for result in schema.get_all_operations():
+            assert isinstance(result, Ok)
             operation = result.ok()
             token = begin()
 
-            @settings(
-                max_examples=EXAMPLES or examples,
-                derandomize=not EXAMPLES,
-                database=None,
-                deadline=None,
-                phases=[Phase.generate],
-                suppress_health_check=list(HealthCheck),
-            )
-            @given(case=operation.as_strategy(), known=st.booleans())
-            def asked(case: schemathesis.Case, known: bool) -> None:
-                if known:
-                    name_known(case, operation.path)
-                sent = requests.Request(**REQUESTS_TRANSPORT.serialize_case(case, base_url=HERE)).prepare()
-                headers = {name: value for name, value in sent.headers.items() if name != "Content-Length"} | token
-                answer = client.request(sent.method or "", sent.url or "", content=sent.body, headers=headers)
-                case.validate_response(answer, checks=[not_a_server_error])
-                statuses[answer.status_code] += 1
-
-            asked()
+            _ask_all(client, operation, token, EXAMPLES or examples, statuses)
         assert statuses[200] > statuses[401], statuses
         failed = [one for one in peopled.jobs.table.all() if "trustbridge itself failed" in one.error]
     assert not failed, failed
 
 
-def name_known(case: schemathesis.Case, path: str) -> None:
+def _ask_all(
+    client: Browser,
+    operation: schemathesis.APIOperation[Any, Any, Any, Any],
+    token: dict[str, str],
+    examples: int,
+    statuses: Counter[int],
+) -> None:
+    """Make requests of one operation."""
+
+    @settings(
+        max_examples=examples,
+        derandomize=not EXAMPLES,
+        database=None,
+        deadline=None,
+        phases=[Phase.generate],
+        suppress_health_check=list(HealthCheck),
+    )
+    @given(case=operation.as_strategy(), known=st.booleans())
+    def asked(case: schemathesis.Case[Any], known: bool) -> None:
+        if known:
+            name_known(case, operation.path)
+        sent = requests.Request(**REQUESTS_TRANSPORT.serialize_case(case, base_url=HERE)).prepare()
+        headers = {name: value for name, value in sent.headers.items() if name != "Content-Length"} | token
+        answer = client.request(sent.method or "", sent.url or "", content=sent.body, headers=headers)
+        case.validate_response(answer, checks=[not_a_server_error])
+        statuses[answer.status_code] += 1
+
+    asked()
+
+
+def name_known(case: schemathesis.Case[Any], path: str) -> None:
     """Have a request name what there is."""
     of_path = {"name": "source" if path.startswith("/api/v1/clusters") else "move"}
     for part, known in ((case.path_parameters, KNOWN | of_path), (case.query, KNOWN), (case.body, KNOWN)):
         if isinstance(part, dict):
-            part.update({key: value for key, value in known.items() if key in part})
+            for key in known.keys() & part.keys():
+                part[key] = known[key]
