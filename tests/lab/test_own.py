@@ -13,7 +13,7 @@ from trustbridge.lab.ports import Ports
 LISTENED = {0} | {getattr(Ports(), name) for name in ("ssh", "tvs", "sip", "sips", "provisioning", "https")}
 
 
-@pytest.mark.parametrize("first", [1, 2_000, os.getpid()])
+@pytest.mark.parametrize("first", [1, 2_000, pytest.param(os.getpid(), id="own")])
 def test_the_status_pages_of_one_process_take_no_port_of_another(first: int) -> None:
     page = shift_of(first) + Ports().web
     for other in range(first + 1, first + 2_142):
