@@ -121,7 +121,8 @@ def _points(campaign: CampaignRecord, one: _Followed, states: Mapping[str, int])
     wrong = -sum(count for count in counts if count < 0)
     counts = [max(count, 0) for count in counts]
     counts[_HELD] = max(counts[_HELD] - wrong, 0)
-    found = [CurvePoint(one.begun or campaign.created_at, tuple(counts))]
+    # In whole seconds, as what follows: else the first change may come before the beginning.
+    found = [CurvePoint((one.begun or campaign.created_at).replace(microsecond=0), tuple(counts))]
     seconds = sorted(one.shifts)
     width = max(1, (seconds[-1] - seconds[0]) // _POINTS) if seconds else 1
     for place, second in enumerate(seconds):

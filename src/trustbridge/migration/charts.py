@@ -351,7 +351,7 @@ def _times(axis: TimeAxis, low: float, bottom: float) -> list[str]:
         parts.append(f'<path class="rule" d="M{x:.1f} {bottom:.1f}v5"/>')
         if x - last >= 46:
             # One at the right end has no room beyond the picture's edge.
-            parts.append(_text(min(x, WIDTH - 24), bottom + 18, time, "middle"))
+            parts.append(_text(min(x, WIDTH - 34), bottom + 18, time, "middle"))
             last = x
         if date and x - last_date >= 70:
             parts.append(_text(x, bottom + 33, date, "middle", "strong"))
