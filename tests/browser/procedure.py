@@ -6,6 +6,7 @@ test runs through it; `tools/console-pictures` takes a picture at each step, wit
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from typing import Final
 
@@ -192,7 +193,7 @@ def move(page: Page, live: LiveLab) -> Iterator[str]:
     button(page, "Check and start").click()
     button(page, "To the campaign").click()
     badge = page.locator(".state .badge")
-    expect(badge).to_contain_text("running")
+    expect(badge).to_contain_text(re.compile("running|finished"))  # on a machine that is busy, it may be over by now
     expect(page.get_by_role("heading", name="Phones by state over time")).to_be_visible()
     yield "It runs, the pilot first. The page refreshes itself."
     expect(page.get_by_role("list", name="Phones by state")).to_contain_text("moved")

@@ -18,6 +18,8 @@ from trustbridge.console.words import catalogue
 from trustbridge.storage.audit import Audit, AuditFilter, Outcome
 from trustbridge.storage.database import open_database
 
+pytestmark = pytest.mark.timeout(300)
+
 
 @pytest.fixture(scope="module")
 def place(prepared: Prepared, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Furnished]:
@@ -64,7 +66,6 @@ def shown(page: Page, size: tuple[int, int], dark: bool) -> None:
     page.emulate_media(color_scheme="dark" if dark else "light")
 
 
-@pytest.mark.timeout(300)
 def test_every_page_is_legible_to_everybody(windows: Windows, place: Furnished) -> None:
     """axe finds nothing serious, light and dark, on a desk and on a phone; nothing sticks out to the right; and what is
     called the same in French and in English is so on purpose."""

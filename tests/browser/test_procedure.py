@@ -11,6 +11,8 @@ from tests.browser.served import Console
 from tests.browser.windows import Windows
 from tests.lab.prepared import LiveLab, Prepared, lab_definition, phones
 
+pytestmark = pytest.mark.timeout(300)
+
 
 @pytest.fixture
 def live(prepared: Prepared, tmp_path: Path) -> Iterator[LiveLab]:

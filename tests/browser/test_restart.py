@@ -22,8 +22,9 @@ from trustbridge.storage.inventory import Inventory
 from trustbridge.storage.passwordfile import PasswordFile
 from trustbridge.storage.people import Role
 
-#: Resets a minute.
-PACE = 60
+#: Phones at a time, so that there is a middle.
+AT_ONCE = 3
+pytestmark = pytest.mark.timeout(300)
 
 
 @pytest.fixture
@@ -56,7 +57,11 @@ def console(live: LiveLab, engine: Engine, tmp_path: Path) -> Iterator[Console]:
         Inventory(state).add(entry_of(cluster))
         PasswordFile(state).keep(cluster.name, credentials_of(cluster))
     quick = {"look": 2, "settle": 2, "lease": 4, "send_within": 3, "doubt": 6}
-    settings = {"limits": {"resets_a_minute": PACE}, "terms": quick, "phone_port": live.lab.ports.web}
+    settings = {
+        "limits": {"resets_a_minute": 1000, "under_way": AT_ONCE},
+        "terms": quick,
+        "phone_port": live.lab.ports.web,
+    }
     wave = NewWave("all", False, (), tuple(NewPhone(phone.name, "CP-8841", "Default") for phone in live.phones))
     campaigns = CampaignWork(engine, "test")
     campaigns.create("night", "source", "destination", settings, [wave], state="planned", now=datetime.now(UTC))
@@ -82,7 +87,7 @@ def test_a_page_comes_back_and_the_campaign_goes_on(
     console.kill()
     held = CampaignWork(engine, "test").get("night")
     assert held.state == "running"
-    expect(counts).to_contain_text("under way")  # the page is still there, as it was
+    expect(counts).to_contain_text("not begun")  # the page is still there, as it was
     console.start()
     expect(state).to_contain_text("finished")
     expect(counts).to_contain_text("8 moved")
