@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from tests.browser.axe import serious
 from tests.browser.procedure import steps
 from tests.browser.served import Console
 from tests.browser.windows import Windows
@@ -30,6 +31,12 @@ def console(tmp_path: Path) -> Iterator[Console]:
 
 
 def test_the_whole_procedure_by_clicking(windows: Windows, console: Console, live: LiveLab) -> None:
+    """axe finds nothing serious on the way, either: in dialogues, and while something runs."""
     windows.expect("/bulk/server/test: .* status of 409")  # the host key that nobody has confirmed
-    done = list(steps(windows.open(), console, live))
-    assert len(done) > 20
+    page = windows.open(reduced_motion="reduce")
+    done, found = 0, []
+    for words in steps(page, console, live):
+        done += 1
+        found += [f"{words}: {one}" for one in serious(page)]
+    assert not found, "\n".join(found)
+    assert done > 20
