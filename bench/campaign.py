@@ -244,7 +244,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--bare", type=int, default=5000, help="phones that move without a campaign, at the most")
     parser.add_argument("--database", help="URL; SQLite in a folder of its own by default")
     parser.add_argument("--look", type=float, default=5.0, help="seconds from a reset to the first look")
-    parser.add_argument("--under-way", type=int, default=1500, help="phones between reset and end, at the most")
+    parser.add_argument("--under-way", type=int, default=2500, help="phones between reset and end, at the most")
     parser.add_argument("--processes", type=int, default=1, help="of the lab's phones; 0 for the lab's own")
     parser.add_argument("--serve", type=Path, help=argparse.SUPPRESS)
     options = parser.parse_args(argv)

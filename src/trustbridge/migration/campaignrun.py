@@ -41,8 +41,8 @@ T = TypeVar("T")
 BATCH: Final = 1000
 #: So many of the others are looked at, also when none of them may be reset now: people see what is ready.
 _AHEAD: Final = 100
-#: Seconds from one round to the next that finds less than it could take: 15 calls of RisPort70 a minute are a cluster's
-#: allowance, so one has to take along all it can.
+#: Seconds from the beginning of one round to that of the next, at the least: 15 calls of RisPort70 a minute are a
+#: cluster's allowance, and a round takes one. Whoever hurries has to stand still afterwards, for up to a minute.
 PACE: Final = 4.0
 #: Resets that are on their way to a cluster at the same time.
 _AT_ONCE: Final = 8
@@ -182,9 +182,7 @@ class Worker:
         self._arrived = 0
         take = partial(self._campaigns.lease, until=until, limit=BATCH, others=others)
         taken = await self._in_database(take, campaign.id, now)
-        moving = sum(phone.kind is Kind.UNDER_WAY for phone in taken)
-        full = max(moving, len(taken) - moving) >= BATCH
-        self._pace = 0.0 if full else min(PACE, settings.terms.look.total_seconds())
+        self._pace = min(PACE, settings.terms.look.total_seconds())
         if not taken:
             return False
         turn = _Round(self, campaign, settings, {wave.id: wave for wave in waves})
