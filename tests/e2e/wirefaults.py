@@ -234,7 +234,8 @@ class _Connection:
                 if sock is not None and sock.fileno() >= 0:
                     with contextlib.suppress(OSError):
                         sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
-                side[1].transport.abort()
+                with contextlib.suppress(AttributeError):  # the same: there is nothing left to abort
+                    side[1].transport.abort()
 
     async def run(self) -> None:
         try:

@@ -9,6 +9,7 @@ left out on purpose: no redirect is followed, nothing of the environment is read
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import select
 import ssl
 from collections.abc import Callable, Mapping
@@ -138,7 +139,9 @@ class _Connection(asyncio.Protocol):
     def abort(self) -> None:
         """Cut it off."""
         if self._transport is not None:
-            self._transport.abort()
+            # asyncio's TLS transport of Python 3.11 has nothing left to abort once it was closed twice, and says so so.
+            with contextlib.suppress(AttributeError):
+                self._transport.abort()
 
     def close(self) -> None:
         """End it as TLS wants it."""
