@@ -19,8 +19,9 @@ import pytest
 import uvloop
 
 from trustbridge.clients.tls import TlsIdentity
-from trustbridge.cucm.https import Answer, NodeHttps, Patience, pinned_client, translated
+from trustbridge.cucm.https import Answer, NodeHttps, Patience, translated
 from trustbridge.cucm.model import Interface
+from trustbridge.cucm.pinnedtls import PinnedContext
 from trustbridge.cucm.pins import FirstCertificate, TlsPins, fingerprint
 from trustbridge.errors import (
     AuthenticationRefused,
@@ -441,14 +442,19 @@ def test_a_user_name_http_can_not_carry_is_refused(tmp_path: Path) -> None:
         NodeHttps("cm1", "h", 1, "a:b", PASSWORD, TlsPins(tmp_path / "pins"), interface=Interface.REST)
 
 
-def test_the_bare_client_serves_other_libraries_and_checks_the_same_pin(tmp_path: Path) -> None:
+def test_clients_of_other_libraries_look_at_the_same_pin(tmp_path: Path) -> None:
     async def test(here: World) -> None:
         host, port = here.server.address
         auth = httpx.BasicAuth(USER, PASSWORD)
-        async with pinned_client(here.pins, host, port, auth=auth) as client:
+
+        def client_of_httpx() -> httpx.AsyncClient:
+            verify = PinnedContext.of(here.pins, host, port)
+            return httpx.AsyncClient(base_url=f"https://{host}:{port}", auth=auth, verify=verify, trust_env=False)
+
+        async with client_of_httpx() as client:
             assert (await client.get("/x")).status_code == 200
         here.server.set_identity(SECOND)
-        async with pinned_client(here.pins, host, port, auth=auth) as client:
+        async with client_of_httpx() as client:
             with pytest.raises(httpx.ConnectError) as caught:
                 await client.get("/x")
             assert isinstance(translated(caught.value, "GET /x", QUICK), IdentityChanged)

@@ -81,26 +81,6 @@ class Answer:
     retry_after: float = 0.0
 
 
-def pinned_client(
-    pins: TlsPins, host: str, port: int, *, auth: httpx.Auth | None = None, patience: Patience | None = None
-) -> httpx.AsyncClient:
-    """A client for one node; close it when done. Errors it raises are httpx's: see `translated`.
-
-    It follows no redirect and reads no proxy, netrc or certificate settings from the environment.
-    """
-    limits = patience or Patience()
-    return httpx.AsyncClient(
-        base_url=f"https://{f'[{host}]' if ':' in host else host}:{port}",
-        auth=auth,
-        verify=PinnedContext.of(pins, host, port),
-        timeout=httpx.Timeout(limits.answer, connect=limits.connect),
-        limits=httpx.Limits(max_connections=_CONNECTIONS, max_keepalive_connections=_CONNECTIONS),
-        follow_redirects=False,
-        trust_env=False,
-        headers={"user-agent": "trustbridge"},
-    )
-
-
 class NodeHttps:
     """HTTPS to one node with one account, for one interface. Use it as a context.
 
