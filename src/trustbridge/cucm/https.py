@@ -40,7 +40,6 @@ _log = logging.getLogger(__name__)
 
 #: Bytes of an answer at most: a full AXL answer has 8 MB.
 MAX_ANSWER = 64 * 1024 * 1024
-_CONNECTIONS = 4
 _COME_BACK_LATER = (429, 503)
 _WORDS = 200
 
